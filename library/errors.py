@@ -1,0 +1,118 @@
+"""The tree of errors. Every floor hangs its own branch here.
+
+    AlmanacError                  code, status-free; str() is a sentence for a reader
+    ├── ConfigurationError        appliance: a key, a value, a command line
+    ├── SetupError                appliance: a part of the machine that is missing or broken
+    ├── NotFoundError             library: an id that nothing has
+    │   ├── DocumentNotFound
+    │   ├── PassageNotFound
+    │   └── ShelfNotFound
+    ├── InvalidRequest            library: an argument that cannot be served, with its name
+    ├── RecordError               library: the system of record cannot be opened or written
+    ├── IndexUnavailable          search: one of the two indexes, or the embedder, cannot answer
+    ├── UnreadableFile            ingest: a file that cannot become a document, and why
+    └── ModelError                llm
+        ├── ModelUnavailable      no model is loaded, or it is still loading
+        ├── ModelNotFound         no model of that name
+        ├── ModelFileInvalid      a file that is not a model this engine can read
+        └── ModelFailed           the engine broke in the middle of its work
+
+An error takes facts and writes the sentence: what happened, then what to do.
+It knows no HTTP status; `web.problems` maps each class to one, and a test
+fails when a class is left out.
+"""
+
+from typing import ClassVar
+
+
+class AlmanacError(Exception):
+    """The root. `code` is stable and machine readable; `str(error)` is for a person."""
+
+    code: ClassVar[str] = "almanac_error"
+
+
+class ConfigurationError(AlmanacError):
+    code = "configuration_invalid"
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"Configuration key `{key}` {problem}" if key else problem)
+        self.key = key
+
+
+class SetupError(AlmanacError):
+    code = "setup_failed"
+
+
+class NotFoundError(AlmanacError):
+    code = "not_found"
+
+
+class DocumentNotFound(NotFoundError):
+    code = "document_not_found"
+
+    def __init__(self, document_id: str) -> None:
+        super().__init__(f"No document has the id {document_id}. It may have been removed from the library.")
+        self.document_id = document_id
+
+
+class PassageNotFound(NotFoundError):
+    code = "passage_not_found"
+
+    def __init__(self, passage_id: str) -> None:
+        super().__init__(
+            f"No passage has the id {passage_id}. Its document may have been changed or removed; search again."
+        )
+        self.passage_id = passage_id
+
+
+class ShelfNotFound(NotFoundError):
+    code = "shelf_not_found"
+
+    def __init__(self, shelf: str) -> None:
+        super().__init__(f"There is no shelf named {shelf!r}. See /api/shelves for those there are.")
+        self.shelf = shelf
+
+
+class InvalidRequest(AlmanacError):
+    code = "request_invalid"
+
+    def __init__(self, parameter: str, problem: str) -> None:
+        super().__init__(f"`{parameter}` {problem}")
+        self.parameter = parameter
+
+
+class RecordError(AlmanacError):
+    code = "record_unavailable"
+
+
+class IndexUnavailable(AlmanacError):
+    code = "index_unavailable"
+
+
+class UnreadableFile(AlmanacError):
+    code = "file_unreadable"
+
+
+class ModelError(AlmanacError):
+    code = "model_error"
+
+
+class ModelUnavailable(ModelError):
+    code = "model_unavailable"
+
+
+class ModelNotFound(ModelError):
+    code = "model_not_found"
+
+    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+        names = ", ".join(known) or "none"
+        super().__init__(f"The model {model!r} does not exist here. Known models: {names}.")
+        self.model = model
+
+
+class ModelFileInvalid(ModelError):
+    code = "model_file_invalid"
+
+
+class ModelFailed(ModelError):
+    code = "model_failed"
