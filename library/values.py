@@ -1,6 +1,7 @@
 """Values that cross floors: frozen, plain, and free of any vendor's type."""
 
 import enum
+from datetime import datetime
 
 import msgspec
 
@@ -56,3 +57,107 @@ class Extracted(msgspec.Struct, frozen=True):
 def indexed_text(heading_path: tuple[str, ...], text: str) -> str:
     """What is embedded and put into the lexical index for a chunk: its path, then its text."""
     return f"{' › '.join(heading_path)}\n{text}"
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A file of the library and what has become of it."""
+
+    id: str
+    path: str  # relative to the library folder, with /
+    shelf: str | None  # first-level folder; None for a file that lies beside the shelves
+    title: str
+    authors: tuple[str, ...]
+    language: str | None
+    year: int | None
+    format: str
+    size_bytes: int
+    state: DocumentState
+    reason: str | None  # a sentence, when failed
+    chunks: int
+    embedded: int  # how many of the chunks have their vector
+    received_at: datetime
+    updated_at: datetime
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    name: str
+    documents: int
+
+
+class FileSeen(msgspec.Struct, frozen=True):
+    """A settled file, as the folder shows it."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    digest: str  # sha256, hex; "" when the file cannot be read
+    format: str
+
+    @property
+    def shelf(self) -> str | None:
+        first, slash, _ = self.path.partition("/")
+        return first if slash else None
+
+
+class FileKnown(msgspec.Struct, frozen=True):
+    """A file, as the record remembers it."""
+
+    size_bytes: int
+    mtime_ns: int
+    state: DocumentState
+    digest: str
+
+
+class Receipt(enum.Enum):
+    """What receiving a file came to."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    MOVED = "moved"
+    SAME = "same"
+
+
+class IndexedChunk(msgspec.Struct, frozen=True):
+    """A chunk as both indexes take it."""
+
+    id: str
+    document_id: str
+    ordinal: int
+    shelf: str | None
+    heading_path: tuple[str, ...]
+    text: str
+
+    @property
+    def indexed_text(self) -> str:
+        return indexed_text(self.heading_path, self.text)
+
+
+class Excerpt(msgspec.Struct, frozen=True):
+    """A chunk with what a reader needs to know about where it stands."""
+
+    id: str
+    document: Document
+    ordinal: int
+    section: int
+    heading_path: tuple[str, ...]
+    anchor: str
+    start: int
+    end: int
+    text: str
+
+
+class Job(msgspec.Struct, frozen=True):
+    id: str
+    kind: str
+    state: str
+    detail: str
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of documents; `next` is the cursor of the page behind it."""
+
+    items: tuple[Document, ...]
+    total: int
+    next: str | None

@@ -1,0 +1,89 @@
+"""Excerpts: the words of the library, by chunk and by section.
+
+Reads only. Its hard rule: an excerpt's text is cut from the section as it is
+stored now, so what is quoted is always what the reader page shows.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+from library.catalogue import document_of
+from library.errors import PassageNotFound
+from library.models import ChunkRow, DocumentRow, SectionRow, ShelfRow
+from library.record import Record
+from library.values import DocumentState, Excerpt, Section
+
+# A document in one of these states shows nothing of itself: its file is gone,
+# or what it held could not be read. Its chunks may still be in an index.
+_UNSEEN = (DocumentState.MISSING, DocumentState.FAILED)
+
+
+class Excerpts:
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def by_id(self, chunk_ids: Sequence[str]) -> dict[str, Excerpt]:
+        """The excerpts of those chunks that are there and may be seen; the rest are left out."""
+        with self._record.reading() as session:
+            rows = session.execute(_excerpts().where(ChunkRow.id.in_(chunk_ids))).all()
+        return {row[0]: _excerpt(row) for row in rows}
+
+    def one(self, chunk_id: str) -> Excerpt:
+        """Raises PassageNotFound."""
+        found = self.by_id([chunk_id])
+        if chunk_id not in found:
+            raise PassageNotFound(chunk_id)
+        return found[chunk_id]
+
+    def outline(self, document_id: str) -> list[Section]:
+        """A document's sections in reading order, without their text."""
+        with self._record.reading() as session:
+            rows = session.execute(
+                select(SectionRow.ordinal, SectionRow.level, SectionRow.heading_path, SectionRow.anchor)
+                .where(SectionRow.document_id == document_id)
+                .order_by(SectionRow.ordinal)
+            )
+            return [Section(ordinal, level, tuple(path), anchor, "") for ordinal, level, path, anchor in rows]
+
+    def section(self, document_id: str, ordinal: int) -> Section | None:
+        """One section with its text, or None."""
+        with self._record.reading() as session:
+            row = session.scalar(
+                select(SectionRow).where(SectionRow.document_id == document_id, SectionRow.ordinal == ordinal)
+            )
+        if row is None:
+            return None
+        return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text)
+
+
+def _excerpts() -> Select[Any]:
+    return (
+        select(
+            ChunkRow.id,
+            DocumentRow,
+            ShelfRow.name,
+            ChunkRow.ordinal,
+            ChunkRow.section,
+            SectionRow.heading_path,
+            SectionRow.anchor,
+            ChunkRow.start,
+            ChunkRow.end,
+            func.substr(SectionRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
+        )
+        .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
+        .outerjoin(ShelfRow, ShelfRow.id == DocumentRow.shelf_id)
+        .join(
+            SectionRow,
+            (SectionRow.document_id == ChunkRow.document_id) & (SectionRow.ordinal == ChunkRow.section),
+        )
+        .where(DocumentRow.state.not_in(_UNSEEN))
+    )
+
+
+def _excerpt(row: Any) -> Excerpt:
+    id_, document, shelf, ordinal, section, path, anchor, start, end, text = row
+    return Excerpt(
+        id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text
+    )

@@ -1,0 +1,123 @@
+"""The tables of the record, and nothing else.
+
+Knows no query and no rule. What is derived can be rebuilt from these rows
+and the folder; these rows cannot be rebuilt from anything.
+
+    shelves ──< documents ──< sections
+                    └──────< chunks        (a span of one section)
+    jobs                                   (what the appliance did on its own)
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, MetaData, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time, always UTC, whatever the database thinks of time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: nobody could say later which zone it meant."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be recorded")
+        return value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite hands times back naive; they were written as UTC."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime(), list[str]: JSON()}  # noqa: RUF012 - SQLAlchemy's own name
+
+
+class ShelfRow(Base):
+    """A first-level folder of the library."""
+
+    __tablename__ = "shelves"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+
+
+class DocumentRow(Base):
+    """One file of the folder. Rows in state `waiting` are the durable ingest queue."""
+
+    __tablename__ = "documents"
+    __table_args__ = (Index(None, "state", "received_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(unique=True)  # relative to the library folder, with /
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("shelves.id"), index=True)
+    digest: Mapped[str] = mapped_column(index=True)  # sha256 of the file, hex
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+    format: Mapped[str]
+    title: Mapped[str]
+    authors: Mapped[list[str]]
+    language: Mapped[str | None]
+    year: Mapped[int | None]
+    state: Mapped[str]
+    reason: Mapped[str | None]
+    chunks: Mapped[int]
+    # Chunks 0..embedded-1 have their vector. A watermark and not a flag per
+    # chunk: one row is written per batch, and a crash redoes one batch.
+    embedded: Mapped[int]
+    received_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SectionRow(Base):
+    """One heading's own text. See `library.values.Section`."""
+
+    __tablename__ = "sections"
+    __table_args__ = (UniqueConstraint("document_id", "ordinal"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    ordinal: Mapped[int]
+    level: Mapped[int]
+    heading_path: Mapped[list[str]]
+    anchor: Mapped[str]
+    text: Mapped[str]
+
+
+class ChunkRow(Base):
+    """A span of a section. Its text is not stored twice; it is cut from the section."""
+
+    __tablename__ = "chunks"
+    __table_args__ = (UniqueConstraint("document_id", "ordinal"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    section: Mapped[int]  # ordinal of the section within the document
+    ordinal: Mapped[int]
+    start: Mapped[int]  # characters into the section's text
+    end: Mapped[int]
+
+
+class JobRow(Base):
+    """Work the appliance did on its own: what, when, and how it ended."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "kind", "started_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # "scan"
+    state: Mapped[str]  # "running", "done", "failed"
+    detail: Mapped[str]  # a sentence
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]

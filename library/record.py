@@ -1,0 +1,129 @@
+"""The record: one database, one writer.
+
+Knows tables and transactions, not what they mean. Its hard rule: every write
+goes through `writing()`, which lets one thread in at a time. SQLite allows one
+writer anyway; holding our own lock turns its "database is locked" after a
+timeout into an orderly queue.
+
+On disk (SQLite): `record.sqlite3`, plus `-wal` and `-shm` while it is open. In
+WAL mode readers never wait for the writer. `synchronous=NORMAL`: a power cut
+may lose the last transactions but never corrupts the file, and everything
+written here so far can be read from the folder again; a `kill -9` loses
+nothing, since the pages are already the kernel's.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from library.errors import RecordError
+
+# The newest migration. Kept here so that a start with a current schema need
+# not import Alembic (a quarter of a second); a test compares it with the
+# migrations themselves.
+SCHEMA_REVISION = "0001"
+
+
+class Record:
+    """An open database at the newest schema. Close it when done."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path) -> "Record":
+        """Open or create the SQLite record at `path`, migrating it when it is older.
+
+        Raises RecordError when it cannot be opened, or was written by a newer Almanac.
+        """
+        url = f"sqlite:///{path}"
+        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        event.listen(engine, "connect", _configure_sqlite)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _migrate(engine)
+        except (OSError, DBAPIError) as error:
+            engine.dispose()
+            raise RecordError(
+                f"The record {path} cannot be opened: {getattr(error, 'orig', None) or error}. "
+                "Check that the folder is writable and the disk is not full; "
+                "if the file is damaged, restore it from a backup."
+            ) from error
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one consistent state and writes nothing."""
+        with Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """The one write transaction; committed at the end, undone on any error.
+
+        Raises RecordError when the database refuses (a full disk, say).
+        """
+        with self._writer, Session(self._engine, expire_on_commit=False) as session:
+            try:
+                with session.begin():
+                    yield session
+            except DBAPIError as error:
+                raise RecordError(
+                    f"The record could not be written: {error.orig}. Nothing of this step was kept; "
+                    "free some disk space or check the disk, and it is tried again."
+                ) from error
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    # SQLite would otherwise keep a private page cache of 2 MB per connection
+    # and thread; the kernel's cache already holds those pages once for all.
+    cursor.execute("PRAGMA cache_size=-1024")
+    cursor.close()
+
+
+def _migrate(engine: Engine) -> None:
+    revision = _revision(engine)
+    if revision == SCHEMA_REVISION:
+        return
+    from alembic import command  # noqa: PLC0415 - see SCHEMA_REVISION
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util.exc import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise RecordError(
+                f"The record has schema {revision}, which this version of Almanac does not know: it was "
+                "written by a newer one. Install that version again; nothing has been changed."
+            ) from error
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        try:
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except SQLAlchemyError:
+            return None

@@ -1,0 +1,152 @@
+"""The lexical index: tantivy, one writer, words in, chunk ids out.
+
+Knows terms and BM25; knows neither files nor vectors. Its hard rule: a query
+is analysed and put together term by term, never parsed, so there is no syntax
+that a hostile or hurried reader could get wrong.
+
+On disk: tantivy's own segments, beside `analyser.txt` with the name of the
+analysis that made them. What is added is searchable after `commit`; what is
+not committed is lost with the process, and is added again from the record.
+"""
+
+import shutil
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import tantivy
+
+from library.errors import IndexUnavailable
+from library.values import IndexedChunk
+from search.analysis import ANALYSER, analyser, terms
+from search.values import Candidate
+
+# One thread and the smallest heap that tantivy accepts comfortably: the writer
+# shares the machine with a model, and flushing more often costs little.
+_WRITER_HEAP_BYTES = 30_000_000
+# A question has a few dozen words. What is longer is a pasted page; its first
+# words say enough, and every further term costs a posting list.
+_MOST_QUERY_TERMS = 64
+
+
+class LexicalIndex:
+    """An open index. One per process and path; close it to let the writer go."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. Raises IndexUnavailable when another process writes it, or it is damaged."""
+        self._writing = threading.Lock()
+        self._schema = (
+            tantivy.SchemaBuilder()
+            .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+            .add_text_field("document", tokenizer_name="raw", index_option="basic")
+            .add_text_field("shelf", tokenizer_name="raw", index_option="basic")
+            .add_text_field("text", tokenizer_name=ANALYSER, index_option="position")
+            .build()
+        )
+        try:
+            _discard_other_analysis(path)
+            self._index = tantivy.Index(self._schema, path=str(path))
+            self._index.register_tokenizer(ANALYSER, analyser())
+            self._writer: tantivy.IndexWriter | None = self._index.writer(_WRITER_HEAP_BYTES, 1)
+        except (OSError, ValueError) as error:
+            raise IndexUnavailable(
+                f"The lexical index {path} cannot be opened: {error}. If no other Almanac is running on it, "
+                "delete that folder; it is rebuilt from the record."
+            ) from error
+        self._index.config_reader("manual")
+        self._index.reload()
+
+    def add(self, chunks: Iterable[IndexedChunk]) -> None:
+        """Add chunks; found after `commit`."""
+        with self._writing:
+            writer = self._open_writer()
+            for chunk in chunks:
+                document = tantivy.Document()
+                document.add_text("id", chunk.id)
+                document.add_text("document", chunk.document_id)
+                document.add_text("shelf", chunk.shelf or "")
+                document.add_text("text", chunk.indexed_text)
+                writer.add_document(document)
+
+    def remove(self, document_id: str) -> None:
+        """Remove a document's chunks that were added before; gone after `commit`."""
+        with self._writing:
+            self._open_writer().delete_documents_by_term("document", document_id)
+
+    def commit(self) -> None:
+        """Make durable and visible what was added and removed. Raises IndexUnavailable on a full disk."""
+        with self._writing:
+            try:
+                self._open_writer().commit()
+            except (OSError, ValueError) as error:
+                raise IndexUnavailable(f"The lexical index could not be written: {error}.") from error
+            self._index.reload()
+
+    def search(self, query: str, *, limit: int, shelf: str | None = None) -> list[Candidate]:
+        """The best `limit` chunks by BM25 for any of the query's words, best first."""
+        matched = self._any_word(query)
+        if matched is None:
+            return []
+        if shelf is not None:
+            on_shelf = tantivy.Query.term_query(self._schema, "shelf", shelf, index_option="basic")
+            no_weight = tantivy.Query.const_score_query(on_shelf, 0.0)
+            matched = tantivy.Query.boolean_query(
+                [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, no_weight)]
+            )
+        return self._run(matched, limit)
+
+    def contains(self, sentence: str, document_id: str) -> bool:
+        """Whether that document is found by that sentence: the proof behind *findable*."""
+        matched = self._any_word(sentence)
+        if matched is None:
+            return False
+        of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
+        both = [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, of_document)]
+        return bool(self._run(tantivy.Query.boolean_query(both), 1))
+
+    def count(self, document_id: str | None = None) -> int:
+        """How many chunks are committed, of one document or of all."""
+        searcher = self._index.searcher()
+        if document_id is None:
+            return int(searcher.num_docs)
+        of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
+        return int(searcher.search(of_document, 1, count=True).count)
+
+    def close(self) -> None:
+        """Commit nothing; wait for merges and release the writer's lock."""
+        with self._writing:
+            if self._writer is not None:
+                self._writer.wait_merging_threads()
+                self._writer = None
+
+    def _open_writer(self) -> tantivy.IndexWriter:
+        if self._writer is None:
+            raise IndexUnavailable("The lexical index is closed.")
+        return self._writer
+
+    def _any_word(self, query: str) -> tantivy.Query | None:
+        words = dict.fromkeys(term.text for term in terms(query))
+        # "freq" and not "position": the weight needs no positions, and asking
+        # for them reads three times as much.
+        clauses = [
+            (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", word, index_option="freq"))
+            for word in list(words)[:_MOST_QUERY_TERMS]
+        ]
+        return tantivy.Query.boolean_query(clauses) if clauses else None
+
+    def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
+        searcher = self._index.searcher()
+        try:
+            hits = searcher.search(query, limit, count=False).hits
+            return [Candidate(searcher.doc(address)["id"][0], score) for score, address in hits]
+        except (OSError, ValueError) as error:
+            raise IndexUnavailable(f"The lexical index could not be read: {error}.") from error
+
+
+def _discard_other_analysis(path: Path) -> None:
+    """Empty an index that another analysis made: its terms would never match ours."""
+    mark = path / "analyser.txt"
+    if path.exists() and (not mark.exists() or mark.read_text() != ANALYSER):
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    mark.write_text(ANALYSER)

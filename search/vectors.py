@@ -1,0 +1,135 @@
+"""The vector index: Qdrant Edge in this process, unit vectors in, chunk ids out.
+
+Knows points and cosines; knows no text. Its hard rules: `optimize()` is never
+called here, since it holds the interpreter for as long as it runs; and what
+`upsert` has returned from survives a `kill -9`.
+
+On disk: one Edge shard. Vectors are stored in Qdrant's 8-bit Turbo encoding
+(384 bytes each, a quarter of the memory and of the time of float32), memory
+mapped. Edge's write-ahead log is off: it costs 100 MB of disk and 60 MB of
+resident memory, and the record already knows which chunks still lack their
+vector, so each batch is flushed instead, and redone when that was cut short.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import qdrant_edge
+
+from library.errors import IndexUnavailable
+from library.values import IndexedChunk
+from search.values import Candidate
+
+if TYPE_CHECKING:  # numpy is 15 MB of resident memory that only the embedder needs
+    import numpy as np
+
+
+class VectorIndex:
+    """An open shard of `dimensions`-long unit vectors. One per process and path."""
+
+    def __init__(self, path: Path, *, dimensions: int) -> None:
+        """Open or create. Raises IndexUnavailable when it is damaged or of other dimensions."""
+        self._writing = threading.Lock()
+        with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
+            if (path / "edge_config.json").exists():
+                shard = qdrant_edge.EdgeShard.load(str(path))
+            else:
+                path.mkdir(parents=True, exist_ok=True)
+                shard = qdrant_edge.EdgeShard.create(str(path), _configuration(dimensions))
+                by_keyword = qdrant_edge.PayloadSchemaType.Keyword
+                shard.update(qdrant_edge.UpdateOperation.create_field_index("shelf", by_keyword))
+        self._shard: qdrant_edge.EdgeShard | None = shard
+
+    def upsert(self, chunks: Sequence[IndexedChunk], vectors: Sequence[Sequence[float]]) -> None:
+        """Add or replace the chunks' vectors, one of length `dimensions` each; durable on return."""
+        points = [
+            qdrant_edge.Point(chunk.id, list(vector), {"shelf": chunk.shelf or ""})
+            for chunk, vector in zip(chunks, vectors, strict=True)
+        ]
+        self._update(qdrant_edge.UpdateOperation.upsert_points(points))
+
+    def remove(self, chunk_ids: Iterable[str]) -> None:
+        """Remove those chunks' vectors; durable on return. Unknown ids are no error."""
+        ids = list(chunk_ids)
+        if ids:
+            self._update(qdrant_edge.UpdateOperation.delete_points(ids))
+
+    def search(self, vector: np.ndarray, *, limit: int, shelf: str | None = None) -> list[Candidate]:
+        """The `limit` nearest chunks to a unit vector [dimensions] by cosine, best first."""
+        only_shelf = None
+        if shelf is not None:
+            match = qdrant_edge.MatchValue(shelf)
+            only_shelf = qdrant_edge.Filter(must=[qdrant_edge.FieldCondition(key="shelf", match=match)])
+        request = qdrant_edge.QueryRequest(
+            limit=limit, query=qdrant_edge.Query.Nearest(vector.tolist()), filter=only_shelf
+        )
+        with _translated("The vector index could not be read."):
+            return [Candidate(str(point.id), point.score) for point in self._open_shard().query(request)]
+
+    def contains(self, vector: Sequence[float], chunk_id: str) -> bool:
+        """Whether a search for that vector finds that chunk: the proof behind *findable*."""
+        only_it = qdrant_edge.Filter(must=[qdrant_edge.HasIdCondition({chunk_id})])
+        request = qdrant_edge.QueryRequest(
+            limit=1, query=qdrant_edge.Query.Nearest(list(vector)), filter=only_it
+        )
+        with _translated("The vector index could not be read."):
+            found = self._open_shard().query(request)
+        # The stored vector is the same but for its 8-bit encoding.
+        return bool(found) and found[0].score > 0.95
+
+    def holds(self, chunk_ids: Sequence[str]) -> bool:
+        """Whether every one of those chunks has a vector here."""
+        with _translated("The vector index could not be read."):
+            found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
+        return len(found) == len(set(chunk_ids))
+
+    def count(self) -> int:
+        return int(self._open_shard().info().points_count)
+
+    def close(self) -> None:
+        with self._writing:
+            if self._shard is not None:
+                self._shard.flush()
+                self._shard.close()
+                self._shard = None
+
+    def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
+        with self._writing:
+            shard = self._open_shard()
+            with _translated("The vector index could not be written; is the disk full?"):
+                shard.update(operation)
+                shard.flush()
+
+    def _open_shard(self) -> qdrant_edge.EdgeShard:
+        if self._shard is None:
+            raise IndexUnavailable("The vector index is closed.")
+        return self._shard
+
+
+@contextmanager
+def _translated(sentence: str) -> Iterator[None]:
+    """Edge raises bare `Exception` for everything; this is the only place that catches it."""
+    try:
+        yield
+    except IndexUnavailable:
+        raise
+    except Exception as error:
+        raise IndexUnavailable(f"{sentence} ({error})") from error
+
+
+def _configuration(dimensions: int) -> qdrant_edge.EdgeConfig:
+    on_disk = qdrant_edge.Memory.Cold  # memory mapped; the kernel keeps what is used
+    vectors = qdrant_edge.EdgeVectorParams(
+        dimensions,
+        qdrant_edge.Distance.Cosine,
+        datatype=qdrant_edge.VectorStorageDatatype.Turbo8,
+        memory=on_disk,
+    )
+    return qdrant_edge.EdgeConfig(
+        vectors={"": vectors}, payload_memory=on_disk, id_tracker_memory=on_disk, wal_enabled=False
+    )
