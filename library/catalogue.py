@@ -11,7 +11,7 @@ work is simply done again.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
@@ -90,16 +90,16 @@ class Catalogue:
             row.digest, row.state, row.reason = file.digest, DocumentState.FAILED, reason
             return row.id
 
-    def mark_missing(self, paths: Iterable[str]) -> int:
-        """Their files are gone. What is indexed stays, unseen, until they come back. Returns how many."""
-        marked = 0
+    def mark_missing(self, paths: Iterable[str]) -> None:
+        """The files at, or in the folders at, these paths are gone. What is indexed stays, unseen."""
         with self._record.writing() as session:
             for path in paths:
-                row = session.scalar(select(DocumentRow).where(DocumentRow.path == path))
-                if row is not None and row.state != DocumentState.MISSING:
-                    row.state, row.updated_at = DocumentState.MISSING, self._clock()
-                    marked += 1
-        return marked
+                here = (DocumentRow.path == path) | DocumentRow.path.startswith(f"{path}/", autoescape=True)
+                session.execute(
+                    update(DocumentRow)
+                    .where(here, DocumentRow.state != DocumentState.MISSING)
+                    .values(state=DocumentState.MISSING, updated_at=self._clock())
+                )
 
     def known_files(self) -> dict[str, FileKnown]:
         """Every path the record holds, for comparing with the folder."""
@@ -121,8 +121,12 @@ class Catalogue:
     def reset_reading(self) -> int:
         """After a start: what was being read when the process died waits again. Returns how many."""
         with self._record.writing() as session:
-            rows = session.scalars(select(DocumentRow).where(DocumentRow.state == DocumentState.READING))
-            return sum(1 for row in rows if not setattr(row, "state", DocumentState.WAITING))
+            rows = list(
+                session.scalars(select(DocumentRow).where(DocumentRow.state == DocumentState.READING))
+            )
+            for row in rows:
+                row.state = DocumentState.WAITING
+            return len(rows)
 
     def begin_reading(self) -> tuple[Document, str] | None:
         """Take the document that has waited longest; returns it with its digest, or None."""
@@ -245,6 +249,16 @@ class Catalogue:
             )
             return [(document_of(row, shelf), row.digest) for row, shelf in rows]
 
+    def still_lacking_vectors(self, digests: Mapping[str, str]) -> set[str]:
+        """Of these documents, those that wait for vectors and still have that digest."""
+        with self._record.reading() as session:
+            rows = session.execute(
+                select(DocumentRow.id, DocumentRow.digest).where(
+                    DocumentRow.id.in_(digests), DocumentRow.state == DocumentState.FINDABLE_WORDS
+                )
+            )
+            return {id_ for id_, digest in rows if digests[id_] == digest}
+
     def indexed_chunks(
         self, document: Document, *, first: int = 0, batch: int = _ROWS_A_QUERY
     ) -> Iterator[IndexedChunk]:
@@ -292,8 +306,10 @@ class Catalogue:
         if state is not None:
             wanted.append(DocumentRow.state == state)
         joined = select(DocumentRow, ShelfRow.name).outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
-        counted = select(func.count()).select_from(DocumentRow).outerjoin(
-            ShelfRow, DocumentRow.shelf_id == ShelfRow.id
+        counted = (
+            select(func.count())
+            .select_from(DocumentRow)
+            .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
         )
         after = [DocumentRow.path > cursor] if cursor else []
         with self._record.reading() as session:
@@ -330,16 +346,40 @@ class Catalogue:
         if shelf is not None:
             query = query.join(ShelfRow, DocumentRow.shelf_id == ShelfRow.id).where(ShelfRow.name == shelf)
         with self._record.reading() as session:
-            found = dict(session.execute(query).tuples())
+            found: dict[str, int] = {state: count for state, count in session.execute(query)}  # noqa: C416 - a result has keys() and would pass for a mapping
         return {state: found.get(state, 0) for state in DocumentState}
 
-    def chunk_totals(self) -> tuple[int, int]:
-        """(chunks, chunks that have their vector) over all documents."""
+    def indexed_totals(self) -> tuple[int, int]:
+        """(chunks that the lexical index should hold, vectors that the vector index should hold)."""
+        indexed = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
         with self._record.reading() as session:
             chunks, embedded = session.execute(
-                select(func.sum(DocumentRow.chunks), func.sum(DocumentRow.embedded))
+                select(func.sum(DocumentRow.chunks), func.sum(DocumentRow.embedded)).where(
+                    DocumentRow.state.in_(indexed)
+                )
             ).one()
         return chunks or 0, embedded or 0
+
+    def all_indexed(self) -> list[Document]:
+        """Every document whose chunks the lexical index should hold."""
+        indexed = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
+        with self._record.reading() as session:
+            rows = session.execute(
+                select(DocumentRow, ShelfRow.name)
+                .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
+                .where(DocumentRow.state.in_(indexed))
+            )
+            return [document_of(row, shelf) for row, shelf in rows]
+
+    def forget_vectors(self) -> None:
+        """The vector index is lost: every document needs its vectors anew, and is findable by words only."""
+        with self._record.writing() as session:
+            session.execute(update(DocumentRow).values(embedded=0))
+            session.execute(
+                update(DocumentRow)
+                .where(DocumentRow.state == DocumentState.FINDABLE)
+                .values(state=DocumentState.FINDABLE_WORDS, updated_at=self._clock())
+            )
 
     # --- rows ------------------------------------------------------------------------------------
 

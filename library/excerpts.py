@@ -84,6 +84,4 @@ def _excerpts() -> Select[Any]:
 
 def _excerpt(row: Any) -> Excerpt:
     id_, document, shelf, ordinal, section, path, anchor, start, end, text = row
-    return Excerpt(
-        id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text
-    )
+    return Excerpt(id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text)

@@ -1,1 +1,1 @@
-"""Floor 1, retrieval: two indexes, the embedder, fusion, snippets, evaluation. Derived from the record, always."""
+"""Floor 1, retrieval: two indexes, the embedder, fusion, snippets, evaluation."""

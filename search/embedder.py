@@ -85,7 +85,7 @@ class Embedder:
         np = self._np
         encoded = self._tokenizer.encode_batch_fast(list(texts))
         order = sorted(range(len(encoded)), key=lambda at: len(encoded[at]))
-        vectors = np.empty((len(encoded), DIMENSIONS), dtype=np.float32)
+        vectors: Any = np.empty((len(encoded), DIMENSIONS), dtype=np.float32)
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             longest = max(len(encoded[row]) for row in rows)
@@ -96,7 +96,7 @@ class Embedder:
                 ids[at, :length] = encoded[row].ids
                 mask[at, :length] = 1
             vectors[rows] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-        return vectors
+        return vectors  # type: ignore[no-any-return]  # numpy is not imported at this level
 
 
 class LazyEmbedder:
@@ -137,7 +137,7 @@ def _tokenizer(model_folder: Path) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the binding raises bare Exception
         raise IndexUnavailable(
-            f"The embedding model's tokeniser {path} cannot be read: {error}. Run `make run` again to fetch it."
+            f"The embedding model's tokeniser {path} cannot be read: {error}. Run `make run` again."
         ) from error
     tokenizer.no_padding()
     return tokenizer

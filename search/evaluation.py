@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from library.errors import InvalidRequest
+from search.fusion import ALPHA
 from search.retriever import CANDIDATES, Retriever
 from search.values import Mode
 
@@ -67,7 +68,7 @@ def evaluate(
     *,
     mode: Mode,
     document_key: Callable[[str], str],
-    alpha: float | None = None,
+    alpha: float = ALPHA,
 ) -> dict[str, float]:
     """Mean of each of METRICS over the collection's queries.
 
@@ -98,13 +99,12 @@ def recall(ranking: Sequence[str], relevant: Mapping[str, int], depth: int) -> f
 
 
 def _ranking(
-    retriever: Retriever, query: str, mode: Mode, document_key: Callable[[str], str], alpha: float | None
+    retriever: Retriever, query: str, mode: Mode, document_key: Callable[[str], str], alpha: float
 ) -> list[str]:
     ranking: dict[str, None] = {}
     offset: int | None = 0
-    share = {} if alpha is None else {"alpha": alpha}
     while offset is not None and offset < 2 * CANDIDATES and len(ranking) < 100:
-        found = retriever.search(query, limit=100, offset=offset, mode=mode, **share)
+        found = retriever.search(query, limit=100, offset=offset, mode=mode, alpha=alpha)
         ranking |= dict.fromkeys(document_key(passage.excerpt.document.path) for passage in found.passages)
         offset = found.next_offset
     return list(ranking)

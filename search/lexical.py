@@ -13,6 +13,7 @@ import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tantivy
 
@@ -110,7 +111,8 @@ class LexicalIndex:
         if document_id is None:
             return int(searcher.num_docs)
         of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
-        return int(searcher.search(of_document, 1, count=True).count)
+        found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
+        return int(found.count)
 
     def close(self) -> None:
         """Commit nothing; wait for merges and release the writer's lock."""

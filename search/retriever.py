@@ -103,7 +103,9 @@ class Retriever:
         for first in range(0, len(fused), offset + limit):
             batch = fused[first : first + offset + limit]
             excerpts = self._excerpts.by_id([candidate.id for candidate in batch])
-            visible += [(candidate, excerpts[candidate.id]) for candidate in batch if candidate.id in excerpts]
+            visible += [
+                (candidate, excerpts[candidate.id]) for candidate in batch if candidate.id in excerpts
+            ]
             unseen += len(batch) - len(excerpts)
             if len(visible) >= offset + limit:
                 break

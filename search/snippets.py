@@ -49,7 +49,12 @@ def _best_start(text: str, hits: list[Term], window: int) -> int:
 def _marked(text: str, start: int, end: int, hits: list[Term]) -> str:
     parts, at = [], start
     for hit in hits:
-        parts += [html.escape(text[at : hit.start]), "<mark>", html.escape(text[hit.start : hit.end]), "</mark>"]
+        parts += [
+            html.escape(text[at : hit.start]),
+            "<mark>",
+            html.escape(text[hit.start : hit.end]),
+            "</mark>",
+        ]
         at = hit.end
     parts.append(html.escape(text[at:end]))
     return "".join(parts).replace("</mark> <mark>", " ")

@@ -55,7 +55,7 @@ class VectorIndex:
 
     def remove(self, chunk_ids: Iterable[str]) -> None:
         """Remove those chunks' vectors; durable on return. Unknown ids are no error."""
-        ids = list(chunk_ids)
+        ids: list[qdrant_edge.PointId] = list(chunk_ids)
         if ids:
             self._update(qdrant_edge.UpdateOperation.delete_points(ids))
 

@@ -1,0 +1,1 @@
+"""The commands, a module each: `arguments` says what it takes, `run` returns the exit code."""

@@ -1,0 +1,125 @@
+"""Configuration: one TOML file, read once, into frozen structs.
+
+Knows names, defaults and bounds; opens nothing. Its hard rule: an unknown key
+or a wrong value stops the start with the key's full path. Every key is
+explained in docs/configuration.md, and a test compares the two.
+"""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from library.errors import ConfigurationError
+
+CONFIG_VARIABLE = "ALMANAC_CONFIG"
+_USUAL_PLACES = (Path("almanac.toml"), Path("/etc/almanac/almanac.toml"))
+
+_Positive = Annotated[int, Meta(ge=1)]
+_NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file."""
+
+
+class ServerConfig(_Part, frozen=True):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    # Host names under which browsers may reach the appliance, beside IP
+    # addresses, localhost and names ending in .local, .lan or .home.arpa.
+    host_names: tuple[str, ...] = ()
+
+
+class PathsConfig(_Part, frozen=True):
+    data: str = "var"
+    library: str = ""  # default: {data}/library
+    models: str = ""  # default: {data}/models
+
+
+class IngestConfig(_Part, frozen=True):
+    settle_s: Annotated[float, Meta(ge=0.1, le=600)] = 1.0
+    rescan_minutes: Annotated[float, Meta(gt=0)] = 10
+    max_file_mib: _Positive = 512
+    file_timeout_s: Annotated[float, Meta(gt=0)] = 120
+    worker_memory_mib: Annotated[int, Meta(ge=256)] = 2048
+    threads: _NotNegative = 0  # 0: as many as there are cores
+
+
+class SearchConfig(_Part, frozen=True):
+    query_threads: _Positive = 1
+
+
+class LlmConfig(_Part, frozen=True):
+    model: str = ""  # a GGUF file; default: the first in {models}/chat
+    enabled: bool = True
+    context_tokens: Annotated[int, Meta(ge=512)] = 4096
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 2
+    threads: _NotNegative = 0  # 0: as many as there are cores
+    load_timeout_s: Annotated[float, Meta(gt=0)] = 300
+    passages: Annotated[int, Meta(ge=1, le=20)] = 4
+    max_answer_tokens: _Positive = 400
+
+
+class Config(_Part, frozen=True):
+    server: ServerConfig = ServerConfig()
+    paths: PathsConfig = PathsConfig()
+    ingest: IngestConfig = IngestConfig()
+    search: SearchConfig = SearchConfig()
+    llm: LlmConfig = LlmConfig()
+
+    @property
+    def data(self) -> Path:
+        return Path(self.paths.data).absolute()
+
+    @property
+    def library(self) -> Path:
+        return Path(self.paths.library).absolute() if self.paths.library else self.data / "library"
+
+    @property
+    def models(self) -> Path:
+        return Path(self.paths.models).absolute() if self.paths.models else self.data / "models"
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read the file that is named, else `ALMANAC_CONFIG`, else a usual place, else the defaults.
+
+    Raises ConfigurationError naming the key, or the file when it is not TOML.
+    """
+    path = path or _found()
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+        return msgspec.convert(tomllib.loads(text), Config)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigurationError("", f"The configuration file {path} cannot be read: {reason}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError("", f"The configuration file {path} is not valid TOML: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise _named(error, path) from error
+
+
+def _found() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return next((place for place in _USUAL_PLACES if place.is_file()), None)
+
+
+def _named(error: msgspec.ValidationError, path: Path) -> ConfigurationError:
+    """Where msgspec says "Object contains unknown field `x` - at `$.server`"; a reader wants `server.x`."""
+    problem, _, place = str(error).partition(" - at `$")
+    table = place.rstrip("`").lstrip(".")
+    unknown = re.search(r"unknown field `(.+)`", problem)
+    if unknown:
+        key = ".".join(part for part in (table, unknown.group(1)) if part)
+        return ConfigurationError(
+            key, f"in {path} is unknown. See docs/configuration.md for those there are."
+        )
+    return ConfigurationError(table, f"in {path} is wrong: {problem[0].lower()}{problem[1:]}.")

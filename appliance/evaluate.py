@@ -1,0 +1,95 @@
+"""Evaluation wired up: a collection through the very parts that serve, in a house of its own.
+
+Each of the collection's documents becomes a document with one section, cut by
+the same chunker, indexed by the same indexes, retrieved by the same retriever.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from ingest.chunking import chunk
+
+from appliance.compose import Stacks, embedding_model_folder, open_stacks
+from appliance.config import Config
+from library.errors import InvalidRequest
+from library.values import DocumentState, Extracted, FileSeen, Section
+from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
+from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
+from search.values import Mode
+
+_TOGETHER = 512  # documents a commit, and chunks an embedding call
+
+
+def evaluate_collection(
+    config: Config,
+    folder: Path,
+    *,
+    split: str,
+    alpha: float,
+    workplace: Path,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Figures for each mode, as `search.evaluation.METRICS` names them, and the sizes.
+
+    Raises InvalidRequest when the folder is not a BEIR collection.
+    """
+    if not 0 <= alpha <= 1:
+        raise InvalidRequest("--alpha", "must be between 0 and 1.")
+    collection = read_collection(folder, split)
+    models = embedding_model_folder(config)
+    paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
+    with open_stacks(msgspec.structs.replace(config, paths=paths)) as stacks:
+        stacks.embedder.open()
+        if not stacks.lexical.count():
+            _index(stacks, folder, models, progress)
+        figures: dict[str, Any] = {}
+        for mode in (Mode.LEXICAL, Mode.VECTOR, Mode.HYBRID):
+            progress(f"asking {len(collection.queries)} queries, {mode.value}")
+            figures[mode.value] = evaluate(
+                stacks.retriever, collection, mode=mode, document_key=lambda path: path, alpha=alpha
+            )
+        sizes = {
+            "queries": len(collection.queries),
+            "documents": stacks.catalogue.counts()[DocumentState.FINDABLE],
+            "chunks": stacks.lexical.count(),
+        }
+    return figures | sizes
+
+
+def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str], None]) -> None:
+    count_tokens = TokenCounter(models)
+    embedder = Embedder(models, threads=2)
+    corpus, done = read_corpus(folder), 0
+    while batch := list(islice(corpus, _TOGETHER)):
+        for source in batch:
+            _store(stacks, source, count_tokens)
+        stacks.lexical.commit()
+        for document, digest in stacks.catalogue.lacking_vectors():
+            chunks = list(stacks.catalogue.indexed_chunks(document))
+            vectors = embedder.embed([piece.indexed_text for piece in chunks])
+            stacks.vectors.upsert(chunks, vectors.tolist())
+            stacks.catalogue.note_embedded({document.id: len(chunks)})
+            stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE)
+        done += len(batch)
+        progress(f"indexed {done} documents")
+
+
+def _store(stacks: Stacks, source: CorpusDocument, count_tokens: TokenCounter) -> None:
+    text = source.text.strip() or source.title
+    if not text:
+        return
+    seen = FileSeen(source.id, len(text), 0, source.id, "text")
+    stacks.catalogue.receive(seen, is_gone=lambda _: False)
+    taken = stacks.catalogue.begin_reading()
+    if taken is None:
+        return
+    document, digest = taken
+    section = Section(0, 1, (source.title or source.id,), "", text)
+    extracted = Extracted(source.title or source.id, (), None, None, (section,))
+    pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))
+    chunks = stacks.catalogue.store_text(document.id, digest, extracted, pieces)
+    stacks.lexical.add(chunks or ())
+    stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)

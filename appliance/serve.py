@@ -1,0 +1,163 @@
+"""Serve: the house opened, and uvicorn in front of it until it is told to stop.
+
+Knows the order of starting and stopping and nothing of the work itself. The
+port is bound before anything heavy is opened, so that a port in use is said at
+once; the models load while pages are served already.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from llm.gguf import inspect
+from llm.supervisor import ModelSettings, Supervisor
+
+from appliance.compose import open_embedder_in_background, open_reading_room, open_stacks
+from appliance.config import Config
+from appliance.schedule import rescanning
+from library.errors import ConfigurationError, SetupError
+from llm.answer import Answerer
+from web.app import create_app
+from web.house import House
+
+log = logging.getLogger(__name__)
+
+_DRAIN_S = 4  # for answers that are still being sent after the model was told to stop
+
+
+def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT. Raises SetupError and ConfigurationError before the first page."""
+    # Until uvicorn listens to signals itself, being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    model_file = chat_model_file(config)
+    with _bound(config) as listener, ExitStack() as opened:
+        stacks = opened.enter_context(open_stacks(config))
+        room = opened.enter_context(open_reading_room(config, stacks))
+        opened.enter_context(rescanning(room.inbox, every_minutes=config.ingest.rescan_minutes))
+        open_embedder_in_background(stacks)
+        models = Supervisor(
+            model_file,
+            config.data / "run",
+            ModelSettings(
+                context_tokens=config.llm.context_tokens,
+                parallel=config.llm.parallel,
+                threads=config.llm.threads or None,
+                load_timeout_s=config.llm.load_timeout_s,
+            ),
+        )
+        house = House(
+            version=version("almanac"),
+            started_at=datetime.now(UTC),
+            library_folder=config.library,
+            host_names=config.server.host_names,
+            catalogue=stacks.catalogue,
+            excerpts=stacks.excerpts,
+            jobs=stacks.jobs,
+            lexical=stacks.lexical,
+            vectors=stacks.vectors,
+            embedder=stacks.embedder,
+            retriever=stacks.retriever,
+            precedence=stacks.precedence,
+            inbox=room.inbox,
+            pipeline=room.pipeline,
+            models=models,
+            answerer=Answerer(
+                stacks.retriever,
+                models,
+                stacks.precedence,
+                passages=config.llm.passages,
+                max_answer_tokens=config.llm.max_answer_tokens,
+            ),
+        )
+        app = create_app(house, on_startup=[models.start], on_shutdown=[models.stop])
+        settings = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_keep_alive=30,
+        )
+        host, port = listener.getsockname()[:2]
+        print(f"Almanac is open: http://{host}:{port}   (library folder: {config.library})", flush=True)
+        _Server(settings, models).run(sockets=[listener])
+        print("Almanac is closed.", flush=True)
+
+
+def chat_model_file(config: Config) -> Path | None:
+    """The GGUF file to load: the configured one, else the first in the models folder, else None.
+
+    Raises ConfigurationError when the configured file is missing or is not a model.
+    """
+    if not config.llm.enabled:
+        return None
+    if not config.llm.model:
+        return next(iter(sorted((config.models / "chat").glob("*.gguf"))), None)
+    chosen = Path(config.llm.model)
+    if not chosen.is_absolute():
+        chosen = next(
+            (path for path in (config.models / "chat" / chosen, chosen.absolute()) if path.exists()), chosen
+        )
+    if not chosen.is_file():
+        raise ConfigurationError("llm.model", f"names {chosen}, which does not exist.")
+    inspect(chosen)
+    return chosen
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, stopping the model first: answers under way are told so, and end at once."""
+
+    def __init__(self, settings: uvicorn.Config, models: Supervisor) -> None:
+        super().__init__(settings)
+        self._models = models
+        self._stopping: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._models.stop())
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but a signal that was obeyed is not raised again: the exit code is ours."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+@contextmanager
+def _bound(config: Config) -> Iterator[socket.socket]:
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise SetupError(
+                f"Port {port} on {host} cannot be used: {error.strerror}. "
+                "Stop what is using it, or choose another with --port or `server.port`."
+            ) from error
+        listener.listen(1024)
+        yield listener
+
+
+def configure_logging() -> None:
+    """Log lines to standard error, which systemd's journal keeps; no one's words are in them."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

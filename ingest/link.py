@@ -1,0 +1,113 @@
+"""The link to an ingest worker: starts it, talks to it, ends it when it misbehaves.
+
+Knows processes and the wire, not what is read or embedded. Its hard rule: a
+call returns a reply or raises WorkerLost within its time limit, and after
+WorkerLost the next call starts a fresh worker.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import msgspec
+
+from ingest.wire import Reply, Request, Wire
+from ingest.worker import WorkerOrders
+
+
+class WorkerLost(Exception):
+    """The worker died, hung or answered nonsense. `str()` ends a sentence: "… it crashed"."""
+
+
+class WorkerLink:
+    """One worker, started when it is first needed. Used by one thread at a time."""
+
+    def __init__(self, orders: WorkerOrders, *, timeout_s: float) -> None:
+        """`timeout_s` bounds each reply. `orders.socket_fd` is filled in at each start."""
+        self._orders, self._timeout_s = orders, timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._wire: Wire | None = None
+        self._ending = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The running worker's process id, or None."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def send(self, request: Request) -> None:
+        """Hand over a request; several may be under way, and are answered in order. Raises WorkerLost."""
+        wire = self._wire if self.pid is not None and self._wire is not None else self._start()
+        try:
+            wire.send(request)
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def receive(self) -> Reply:
+        """The reply to the oldest request under way. Raises WorkerLost."""
+        if self._wire is None:
+            raise WorkerLost("the worker was not running")
+        try:
+            return self._wire.receive_reply()
+        except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
+            raise self._lost(error) from error
+
+    def call(self, request: Request) -> Reply:
+        self.send(request)
+        return self.receive()
+
+    def close(self) -> None:
+        """End the worker. Safe from any thread; a call under way then raises WorkerLost."""
+        with self._ending:
+            process, wire = self._process, self._wire
+            self._process = self._wire = None
+            if process is not None:
+                process.kill()
+                process.wait()
+            if wire is not None:
+                wire.close()
+
+    def _start(self) -> Wire:
+        self.close()
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
+        ours.settimeout(self._timeout_s)
+        orders = msgspec.structs.replace(self._orders, socket_fd=theirs.fileno())
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ingest.worker", msgspec.json.encode(orders).decode()],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=_quiet_environment(),
+                start_new_session=True,
+            )
+        self._wire = Wire(ours)
+        return self._wire
+
+    def _lost(self, error: Exception) -> WorkerLost:
+        process = self._process
+        if isinstance(error, TimeoutError):
+            self.close()
+            return WorkerLost(f"it took longer than {self._timeout_s:.0f} s")
+        if process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)  # the kernel closes the socket a moment before it reaps
+        code = process.poll() if process is not None else None
+        self.close()
+        if code is not None and code < 0:
+            return WorkerLost(f"it crashed the reader ({signal.Signals(-code).name})")
+        return WorkerLost("it crashed the reader" if code else "the reader was stopped")
+
+
+def _quiet_environment() -> dict[str, str]:
+    """The child's environment: ours, and no library in it reaches out or starts threads of its own."""
+    return os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "OMP_NUM_THREADS": "1",
+    }

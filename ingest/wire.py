@@ -1,0 +1,101 @@
+"""The wire between the main process and an ingest worker: msgpack messages in frames.
+
+A frame is four bytes of length, big-endian, and a msgpack body. Knows neither
+side's work. msgpack and not pickle: a worker reads hostile files, and whoever
+takes it over must not be able to run code in the main process by answering.
+"""
+
+import socket
+import struct
+
+import msgspec
+
+from library.values import Chunk, Extracted
+
+_HEADER = struct.Struct(">I")
+_LONGEST_FRAME_BYTES = 512 * 1024 * 1024
+
+
+class Extract(msgspec.Struct, frozen=True, tag=True):
+    """Read the file at `path` and cut it into chunks."""
+
+    path: str
+
+
+class Embed(msgspec.Struct, frozen=True, tag=True):
+    texts: list[str]
+
+
+class Read(msgspec.Struct, frozen=True, tag=True):
+    """What became of an Extract that went well."""
+
+    extracted: Extracted
+    chunks: list[Chunk]
+
+
+class Unreadable(msgspec.Struct, frozen=True, tag=True):
+    """The file cannot become a document; `reason` is a sentence."""
+
+    reason: str
+
+
+class Embedded(msgspec.Struct, frozen=True, tag=True):
+    """`vectors` are float32, row after row, in the order of the texts."""
+
+    vectors: bytes
+
+
+class Broken(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot work at all, for want of a model say."""
+
+    reason: str
+
+
+Request = Extract | Embed
+Reply = Read | Unreadable | Embedded | Broken
+
+
+class Wire:
+    """One end of a socket pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._stream = end.makefile("rb")
+
+    def send(self, message: Request | Reply) -> None:
+        """Raises OSError when the other end is gone, TimeoutError past the socket's timeout."""
+        body = msgspec.msgpack.encode(message)
+        self._socket.sendall(_HEADER.pack(len(body)) + body)
+
+    def receive_request(self) -> Request:
+        """The next message, as a worker expects it. Raises as `receive_reply` does."""
+        request: Request = msgspec.msgpack.decode(self._frame(), type=Request)
+        return request
+
+    def receive_reply(self) -> Reply:
+        """The next message, as the main process expects it.
+
+        Raises EOFError when the other end is gone, TimeoutError past the
+        socket's timeout, and msgspec.DecodeError for anything unexpected.
+        """
+        reply: Reply = msgspec.msgpack.decode(self._frame(), type=Reply)
+        return reply
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._socket.settimeout(seconds)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+    def _frame(self) -> bytes:
+        (length,) = _HEADER.unpack(self._exactly(_HEADER.size))
+        if length > _LONGEST_FRAME_BYTES:
+            raise msgspec.DecodeError(f"a frame of {length} bytes")
+        return self._exactly(length)
+
+    def _exactly(self, length: int) -> bytes:
+        body = self._stream.read(length)
+        if len(body) < length:
+            raise EOFError("the other end of the wire is gone")
+        return body

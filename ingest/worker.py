@@ -1,0 +1,98 @@
+"""The ingest worker: a disposable child that reads untrusted files and computes vectors.
+
+Started by `ingest.link` as `python -m ingest.worker`, with one end of a socket
+pair as its only tie to the house. It opens no store and writes nothing; what
+it finds it sends back. Its hard rule: whatever a file does to it, the file
+after it gets a fresh start, for the parent ends a worker that has crashed,
+hung or grown past its limits.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire
+from library.errors import IndexUnavailable, UnreadableFile
+from library.processes import die_with_parent
+from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
+
+
+class WorkerOrders(msgspec.Struct, frozen=True):
+    """What the parent says on the command line, as JSON. Nothing in it is secret."""
+
+    socket_fd: int
+    model_folder: str
+    threads: int
+    memory_mib: int  # address space; 0 for no limit
+    nice: int
+
+
+def main(argument: str) -> None:
+    """Answer requests until the parent closes its end."""
+    orders = msgspec.json.decode(argument, type=WorkerOrders)
+    die_with_parent()
+    # Ctrl-C in a terminal reaches the whole group; the parent decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(orders.nice)
+    if orders.memory_mib:
+        limit = orders.memory_mib * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    # A crash leaves its reason with the parent, not gigabytes on the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=orders.socket_fd) as end:
+        wire = Wire(end)
+        hands = _Hands(Path(orders.model_folder), orders.threads)
+        while True:
+            try:
+                request = wire.receive_request()
+            except EOFError:
+                return
+            wire.send(hands.answer(request))
+
+
+class _Hands:
+    """Opens the tokeniser and the model on first use: a worker that only reads never loads the model."""
+
+    def __init__(self, model_folder: Path, threads: int) -> None:
+        self._folder, self._threads = model_folder, threads
+        self._counter: TokenCounter | None = None
+        self._embedder: Embedder | None = None
+
+    def answer(self, request: Request) -> Reply:
+        try:
+            if isinstance(request, Extract):
+                return self._read(Path(request.path))
+            return self._embed(request)
+        except UnreadableFile as error:
+            return Unreadable(str(error))
+        except IndexUnavailable as error:
+            return Broken(str(error))
+        except MemoryError:
+            return Unreadable(
+                "It needs more memory than a single file may take. "
+                "Split the file, or raise `ingest.worker_memory_mib`."
+            )
+
+    def _read(self, path: Path) -> Read:
+        from ingest.chunking import chunk  # noqa: PLC0415 - an embedding worker needs no parser
+        from ingest.extract import extract  # noqa: PLC0415
+
+        if self._counter is None:
+            self._counter = TokenCounter(self._folder)
+        extracted = extract(path)
+        chunks = list(chunk(extracted.sections, count_tokens=self._counter, budget_tokens=BUDGET_TOKENS))
+        return Read(extracted, chunks)
+
+    def _embed(self, request: Embed) -> Embedded:
+        if self._embedder is None:
+            self._embedder = Embedder(self._folder, threads=self._threads)
+        return Embedded(self._embedder.embed(request.texts).tobytes())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,185 @@
+"""The answerer: a question in, typed events out.
+
+    retrieve ─► verdict ─► prompt within the budget ─► model ─► tokens, cited
+                   │                └── no model: quotations
+                   └── not in the library: said so, no model asked
+
+Knows no HTTP and no file. Its hard rule: every stream ends with exactly one
+Done or Failed; closing the stream early stops the model.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from library.errors import AlmanacError, ModelFailed, ModelUnavailable
+from llm.citations import Citer
+from llm.engine import Engine
+from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage
+from llm.prompt import Message, library_prompt, passage_text
+from llm.quotation import quotations
+from llm.supervisor import ModelState, Supervisor
+from llm.verdict import Verdict, verdict
+from search.precedence import Precedence
+from search.retriever import Retriever
+from search.values import Passage
+
+log = logging.getLogger(__name__)
+
+# Retrieved before exact duplicates (the same book in two formats) are dropped.
+_RETRIEVED_PER_PASSAGE = 3
+_NOT_FOUND = "The library does not seem to hold anything on this."
+
+
+class Question(msgspec.Struct, frozen=True):
+    text: str
+    shelf: str | None = None
+    history: tuple[Message, ...] = ()  # earlier turns, OpenAI's messages, oldest first
+    max_tokens: int | None = None
+    sampling: dict[str, object] = {}  # temperature, top_p, seed, stop: as OpenAI names them
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta = msgspec.field(default_factory=_Delta)
+    finish_reason: str | None = None
+
+
+class StreamChunk(msgspec.Struct):
+    """As much of an engine's stream chunk as an answer needs."""
+
+    choices: list[_Choice] = []
+    usage: Usage | None = None
+
+
+class Answerer:
+    def __init__(
+        self,
+        retriever: Retriever,
+        models: Supervisor,
+        precedence: Precedence,
+        *,
+        passages: int,
+        max_answer_tokens: int,
+    ) -> None:
+        self._retriever, self._models, self._precedence = retriever, models, precedence
+        self._passages, self._max_answer_tokens = passages, max_answer_tokens
+
+    async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """Stream the answer. Errors come as a Failed event, never as an exception."""
+        try:
+            found = await asyncio.to_thread(
+                self._retriever.search,
+                question.text,
+                shelf=question.shelf,
+                limit=self._passages * _RETRIEVED_PER_PASSAGE,
+            )
+            passages = _distinct(found.passages)[: self._passages]
+            if verdict(question.text, passages) is Verdict.NOT_FOUND:
+                yield PassagesFound((), found.degraded)
+                yield Token(_NOT_FOUND)
+                yield Done(AnswerKind.NOT_FOUND, None, "stop", Usage(), ())
+                return
+            with self._precedence.foreground():
+                async with aclosing(self._written_or_quoted(question, passages, found.degraded)) as events:
+                    async for event in events:
+                        yield event
+        except AlmanacError as error:
+            yield Failed(error.code, self._told(error))
+
+    async def _written_or_quoted(
+        self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        try:
+            engine = self._models.engine()
+        except ModelUnavailable as error:
+            async for event in self._quoted(question, passages, degraded, str(error)):
+                yield event
+            return
+        answer_tokens = min(question.max_tokens or self._max_answer_tokens, engine.context_tokens // 2)
+        messages, used = await library_prompt(
+            question.text,
+            question.history,
+            passages,
+            budget_tokens=engine.context_tokens - answer_tokens,
+            count_tokens=engine.count_tokens,
+        )
+        if not used:
+            reason = "The question leaves no room for a passage in the model's context; ask it more briefly."
+            async for event in self._quoted(question, passages, degraded, reason):
+                yield event
+            return
+        yield PassagesFound(passages[:used], degraded)
+        async for event in self._written(engine, question, messages, passages[:used], answer_tokens):
+            yield event
+
+    async def _written(
+        self,
+        engine: Engine,
+        question: Question,
+        messages: list[Message],
+        passages: tuple[Passage, ...],
+        answer_tokens: int,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        body: dict[str, object] = {
+            "temperature": 0,
+            **question.sampling,
+            "messages": messages,
+            "max_tokens": answer_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        citer = Citer([passage_text(passage) for passage in passages])
+        decoder = msgspec.json.Decoder(StreamChunk)
+        finish_reason, usage = "stop", Usage()
+        async with aclosing(engine.stream(body)) as payloads:
+            async for payload in payloads:
+                chunk = decoder.decode(payload)
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    finish_reason = choice.finish_reason or finish_reason
+                    for event in citer.feed(choice.delta.content or ""):
+                        yield event
+        for event in citer.finish():
+            yield event
+        yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, _notices(citer, finish_reason))
+
+    async def _quoted(
+        self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...], reason: str
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        yield PassagesFound(passages, degraded)
+        for event in quotations(question.text, passages):
+            yield event
+        notice = f"Quoted from the library, not written by a model. {reason}"
+        yield Done(AnswerKind.QUOTED, None, "stop", Usage(), (notice,))
+
+    def _told(self, error: AlmanacError) -> str:
+        if isinstance(error, ModelFailed) and self._models.state is ModelState.STOPPED:
+            return "Almanac is being stopped, and this answer with it. Ask again when it is back."
+        return str(error)
+
+
+def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
+    """Without the passages whose words another, better one already says."""
+    said: dict[str, Passage] = {}
+    for passage in passages:
+        said.setdefault(" ".join(passage.excerpt.text.split()).casefold(), passage)
+    return tuple(said.values())
+
+
+def _notices(citer: Citer, finish_reason: str) -> tuple[str, ...]:
+    notices = []
+    if citer.unsupported:
+        notices.append(
+            f"{citer.unsupported} of {citer.sentences} sentences could not be matched to the passages; "
+            "check them against the sources."
+        )
+    if finish_reason == "length":
+        notices.append("The answer was cut off at its length limit.")
+    return tuple(notices)

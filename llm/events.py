@@ -1,0 +1,59 @@
+"""What an answer is made of while it streams: typed events, never control text inside prose."""
+
+import enum
+
+import msgspec
+
+from search.values import Passage
+
+
+class AnswerKind(enum.StrEnum):
+    WRITTEN = "written"  # by a model, from the passages
+    QUOTED = "quoted"  # no model could write: the best passages in their own words
+    NOT_FOUND = "not_found"  # the library holds nothing on it; no model was asked
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the engine counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class PassagesFound(msgspec.Struct, frozen=True, tag="passages"):
+    """First, always: what the answer may draw on. Citation n is `passages[n - 1]`."""
+
+    passages: tuple[Passage, ...]
+    degraded: tuple[str, ...]
+
+
+class Token(msgspec.Struct, frozen=True, tag="token"):
+    text: str
+
+
+class Citation(msgspec.Struct, frozen=True, tag="citation"):
+    """What was said just before is said by passage `n`, counted from 1."""
+
+    n: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    kind: AnswerKind
+    model: str | None
+    finish_reason: str  # OpenAI's: "stop" or "length"
+    usage: Usage
+    notices: tuple[str, ...]  # sentences: what was left out, what could not be matched
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Last, instead of Done. `message` is a sentence; what was said before it stands."""
+
+    code: str
+    message: str
+
+
+AnswerEvent = PassagesFound | Token | Citation | Done | Failed

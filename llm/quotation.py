@@ -1,0 +1,40 @@
+"""Quotation: an answer without a model, in the library's own words.
+
+Pure. The best passages, shortened at sentence ends around what was asked.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from llm.events import Citation, Token
+from search.analysis import subject_terms
+from search.values import Passage
+
+_QUOTED_PASSAGES = 3
+_QUOTED_CHARACTERS = 420
+_SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*\s*|\n+")
+
+
+def quotations(question: str, passages: Sequence[Passage]) -> Iterator[Token | Citation]:
+    """Quote the best passages as Markdown quotations, each with its citation."""
+    for n, passage in enumerate(passages[:_QUOTED_PASSAGES], start=1):
+        quoted = " ".join(best_sentences(passage.excerpt.text, question).split())
+        yield Token(f"{'' if n == 1 else chr(10) * 2}> {quoted}")
+        yield Citation(n)
+
+
+def best_sentences(text: str, question: str, *, longest: int = _QUOTED_CHARACTERS) -> str:
+    """The run of whole sentences, at most `longest` characters, with the most of the question's words."""
+    sentences = _SENTENCE.findall(text)
+    wanted = subject_terms(question)
+    best, most = "", -1
+    for first in range(len(sentences)):
+        run = ""
+        for sentence in sentences[first:]:
+            if run and len(run) + len(sentence) > longest:
+                break
+            run += sentence
+        matched = len(wanted & subject_terms(run))
+        if matched > most:
+            best, most = run, matched
+    return best[:longest].strip()

@@ -1,0 +1,177 @@
+"""The JSON API: documents, shelves, search, and asking as a stream of events."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.params import Body, Parameter
+from litestar.response import Stream
+
+from library.errors import InvalidRequest
+from library.values import DocumentState, Shelf
+from llm.answer import Question
+from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token
+from web.house import House
+from web.shapes import (
+    DocumentShape,
+    DocumentsShape,
+    SearchShape,
+    document_shape,
+    hit_shape,
+    source_shape,
+)
+
+_LONGEST_QUERY = 10_000
+STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class Shelves(msgspec.Struct, frozen=True):
+    items: tuple[Shelf, ...]
+
+
+class AskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    question: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_QUERY)]
+    shelf: str | None = None
+
+
+@get("/api/documents", sync_to_thread=True)
+def documents(
+    state: State,
+    shelf: str | None = None,
+    document_state: Annotated[DocumentState | None, Parameter(query="state")] = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> DocumentsShape:
+    """What the library holds, by path, a page at a time."""
+    house: House = state.house
+    page = house.catalogue.documents(
+        shelf=shelf or None, state=document_state, limit=limit, cursor=cursor or None
+    )
+    return DocumentsShape(tuple(map(document_shape, page.items)), page.total, page.next)
+
+
+@get("/api/documents/{document_id:str}", sync_to_thread=True)
+def document(state: State, document_id: str) -> DocumentShape:
+    """One document and its state."""
+    house: House = state.house
+    return document_shape(house.catalogue.document(document_id))
+
+
+@get("/api/shelves", sync_to_thread=True)
+def shelves(state: State) -> Shelves:
+    """The shelves and how many documents stand on each."""
+    house: House = state.house
+    return Shelves(tuple(house.catalogue.shelves()))
+
+
+@get("/api/search", sync_to_thread=True)
+def search(
+    state: State, q: str = "", shelf: str | None = None, limit: int = 10, cursor: str | None = None
+) -> SearchShape:
+    """Passages that fit the query, by words and by meaning, best first."""
+    house: House = state.house
+    found = house.retriever.search(q, shelf=shelf or None, limit=limit, offset=offset_of(cursor))
+    return SearchShape(
+        items=tuple(map(hit_shape, found.passages)),
+        total=found.total,
+        next=None if found.next_offset is None else str(found.next_offset),
+        took_ms=found.took_ms,
+        degraded=found.degraded,
+    )
+
+
+@get("/api/passages/{passage_id:str}", sync_to_thread=True)
+def passage(state: State, passage_id: str) -> dict[str, Any]:
+    """One passage with its document."""
+    house: House = state.house
+    excerpt = house.excerpts.one(passage_id)
+    return {
+        "id": excerpt.id,
+        "document": document_shape(excerpt.document),
+        "heading_path": excerpt.heading_path,
+        "text": excerpt.text,
+    }
+
+
+@post("/api/scan", status_code=202, sync_to_thread=True)
+def scan(state: State) -> dict[str, Any]:
+    """Look through the library folder now."""
+    house: House = state.house
+    house.inbox.scan()
+    return {"last_scan": house.jobs.latest("scan")}
+
+
+@post("/api/ask", status_code=200)
+async def ask(
+    request: Request[Any, Any, State], state: State, data: Annotated[AskBody, Body()]
+) -> Response[Any]:
+    """Answer a question as server-sent events: passages, token, citation, done or failed."""
+    require_json(request)
+    house: House = state.house
+    question = Question(text=data.question, shelf=data.shelf or None)
+    return Stream(_answer_events(house, question), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+def offset_of(cursor: str | None) -> int:
+    """The offset that a cursor stands for. Raises InvalidRequest."""
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 6):
+        raise InvalidRequest("cursor", "is not one that a search has returned; leave it out to start again.")
+    return int(cursor)
+
+
+def require_json(request: Request[Any, Any, Any]) -> None:
+    """A form on a foreign page can post text that looks like JSON; it cannot name this type unasked."""
+    if request.content_type[0] != "application/json":
+        raise InvalidRequest("Content-Type", "must be application/json.")
+
+
+async def _answer_events(house: House, question: Question) -> AsyncIterator[bytes]:
+    began = time.perf_counter()
+    async with aclosing(house.answerer.answer(question)) as events:
+        async for event in events:
+            yield server_sent(*_told(event, began))
+
+
+def _told(event: AnswerEvent, began: float) -> tuple[str, dict[str, Any]]:
+    match event:
+        case PassagesFound():
+            sources = [source_shape(n, found) for n, found in enumerate(event.passages, start=1)]
+            return "passages", {"passages": sources, "degraded": event.degraded}
+        case Token():
+            return "token", {"text": event.text}
+        case Citation():
+            return "citation", {"n": event.n}
+        case Done():
+            return "done", {
+                "kind": event.kind.value,
+                "model": event.model,
+                "finish_reason": event.finish_reason,
+                "usage": usage_shape(event),
+                "notices": event.notices,
+                "took_ms": round((time.perf_counter() - began) * 1000, 1),
+            }
+        case Failed():
+            return "failed", {"code": event.code, "message": event.message}
+
+
+def usage_shape(done: Done) -> dict[str, int]:
+    """OpenAI's usage object."""
+    usage = done.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+
+
+def server_sent(event: str | None, payload: object) -> bytes:
+    """One server-sent event; JSON has no raw newline, so one data line is enough."""
+    body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    named = f"event: {event}\n".encode() if event else b""
+    return named + b"data: " + body + b"\n\n"

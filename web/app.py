@@ -1,0 +1,70 @@
+"""The application: every route, and what stands around them."""
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+from litestar import Litestar
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.static_files import create_static_files_router
+from litestar.template import TemplateConfig
+
+from library.errors import AlmanacError
+from web import api, health, openai, pages
+from web.guards import guard
+from web.house import House
+from web.problems import almanac_problem, http_problem, unexpected_problem
+
+_FOLDER = Path(__file__).parent
+_LARGEST_BODY_BYTES = 4 * 1024 * 1024
+
+
+def create_app(house: House, **events: Any) -> Litestar:
+    """The Litestar application over an open house. `events` are its on_startup and on_shutdown hooks."""
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return Litestar(
+        route_handlers=[
+            health.healthz,
+            health.readyz,
+            health.status,
+            api.documents,
+            api.document,
+            api.shelves,
+            api.search,
+            api.passage,
+            api.scan,
+            api.ask,
+            openai.models,
+            openai.model,
+            openai.chat_completions,
+            pages.front,
+            pages.library,
+            pages.read,
+            create_static_files_router(
+                path="/static", directories=[_FOLDER / "static"], cache_control=None, include_in_schema=False
+            ),
+        ],
+        state=State({"house": house}),
+        template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
+        middleware=[guard(house.host_names)],
+        exception_handlers={
+            AlmanacError: almanac_problem,
+            HTTPException: http_problem,
+            Exception: unexpected_problem,
+        },
+        request_max_body_size=_LARGEST_BODY_BYTES,
+        # The schema as plain JSON; Litestar's own pages for it load from a CDN.
+        openapi_config=OpenAPIConfig(
+            title="Almanac", version=house.version, path="/api/schema", render_plugins=[JsonRenderPlugin()]
+        ),
+        **events,
+    )

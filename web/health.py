@@ -1,0 +1,61 @@
+"""Health: is it there, is it ready, how is it."""
+
+import shutil
+from datetime import UTC, datetime
+from typing import Any
+
+from litestar import Response, get
+from litestar.datastructures import State
+
+from web.house import House
+
+
+@get("/healthz", sync_to_thread=False)
+def healthz() -> dict[str, str]:
+    """200 as soon as the process serves."""
+    return {"status": "ok"}
+
+
+@get("/readyz", sync_to_thread=False)
+def readyz(state: State) -> Response[dict[str, Any]]:
+    """200 when a search goes by words and meaning and an answer can be given; else 503 with what is missing."""
+    house: House = state.house
+    lacking = house.lacking()
+    return Response({"ready": not lacking, "missing": lacking}, status_code=503 if lacking else 200)
+
+
+@get("/status", sync_to_thread=True)
+def status(state: State) -> dict[str, Any]:
+    """How the appliance is: state of every part, in figures and sentences."""
+    house: House = state.house
+    now = datetime.now(UTC)
+    chunks, embedded = house.catalogue.indexed_totals()
+    scan = house.jobs.latest("scan")
+    disk = shutil.disk_usage(house.library_folder if house.library_folder.exists() else "/")
+    return {
+        "version": house.version,
+        "started_at": house.started_at,
+        "uptime_s": round((now - house.started_at).total_seconds(), 1),
+        "ready": not house.lacking(),
+        "degraded": house.notices(),
+        "documents": house.catalogue.counts(),
+        "chunks": chunks,
+        "vectors": embedded,
+        "indexes": {
+            "lexical": {"chunks": house.lexical.count()},
+            "vector": {"vectors": house.vectors.count()},
+        },
+        "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
+        "model": {
+            "id": house.models.model_id,
+            "state": house.models.state.value,
+            "reason": house.models.reason,
+        },
+        "ingest": {
+            "noticed": house.inbox.unsettled,
+            "trouble": house.inbox.trouble or house.pipeline.trouble,
+            "last_scan": scan,
+        },
+        "library_folder": str(house.library_folder),
+        "disk_free_mib": disk.free // 2**20,
+    }

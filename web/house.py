@@ -1,0 +1,71 @@
+"""The house as the web sees it: the parts below, handed in by the composition root."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from llm.supervisor import ModelState, Supervisor
+
+from ingest.inbox import Inbox
+from ingest.pipeline import Pipeline
+from library.catalogue import Catalogue
+from library.excerpts import Excerpts
+from library.jobs import Jobs
+from library.values import DocumentState
+from llm.answer import Answerer
+from search.embedder import LazyEmbedder
+from search.lexical import LexicalIndex
+from search.precedence import Precedence
+from search.retriever import Retriever
+from search.vectors import VectorIndex
+
+
+class House(msgspec.Struct, frozen=True):
+    version: str
+    started_at: datetime
+    library_folder: Path
+    host_names: tuple[str, ...]
+    catalogue: Catalogue
+    excerpts: Excerpts
+    jobs: Jobs
+    lexical: LexicalIndex
+    vectors: VectorIndex
+    embedder: LazyEmbedder
+    retriever: Retriever
+    precedence: Precedence
+    inbox: Inbox
+    pipeline: Pipeline
+    models: Supervisor
+    answerer: Answerer
+
+    def lacking(self) -> list[str]:
+        """What /readyz waits for: sentences, none when the house is ready."""
+        lacking = []
+        if not self.embedder.ready:
+            lacking.append(self.embedder.error or "The embedding model is being loaded.")
+        if self.models.state not in (ModelState.READY, ModelState.ABSENT):
+            lacking.append(self.models.reason or "The chat model is being loaded.")
+        if not self.inbox.scanned.is_set():
+            lacking.append("The library folder is being looked through.")
+        return lacking
+
+    def notices(self) -> list[str]:
+        """What a reader should know before trusting an empty result: sentences."""
+        notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
+        if self.embedder.error:
+            notices.append(f"Search goes by words only. {self.embedder.error}")
+        if self.models.state is ModelState.ABSENT:
+            notices.append("No chat model is installed; answers are quotations from the library.")
+        elif self.models.state is not ModelState.READY:
+            reason = self.models.reason or "The chat model is still being loaded."
+            notices.append(f"{reason} Until it is there, answers are quotations from the library.")
+        counts = self.catalogue.counts()
+        to_read = counts[DocumentState.WAITING] + counts[DocumentState.READING] + self.inbox.unsettled
+        if to_read:
+            notices.append(f"{to_read} documents are still to be read.")
+        if counts[DocumentState.FINDABLE_WORDS]:
+            notices.append(
+                f"{counts[DocumentState.FINDABLE_WORDS]} documents can be found by their words already, "
+                "by meaning soon."
+            )
+        return notices

@@ -1,0 +1,195 @@
+"""The pages: search and ask, the library, a book. Server-rendered; scripts only add to them."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import get
+from litestar.datastructures import State
+from litestar.params import Parameter
+from litestar.response import Template
+
+from library.errors import AlmanacError, InvalidRequest, NotFoundError
+from library.values import DocumentState, Excerpt, Section
+from web.api import offset_of
+from web.house import House
+from web.shapes import document_shape, hit_shape
+
+_RESULTS_A_PAGE = 10
+_DOCUMENTS_A_PAGE = 100
+_EXAMPLES = (
+    "What is the safest way to make water drinkable?",
+    "How do I recognise carbon monoxide poisoning?",
+    "How far must a latrine be from a well?",
+)
+
+
+@get("/", sync_to_thread=True)
+def front(state: State, q: str = "", shelf: str = "", ask: str = "", cursor: str | None = None) -> Template:
+    """One box: it searches, and asks when asked."""
+    house: House = state.house
+    query = q.strip()
+    results, problem = None, None
+    if query:
+        try:
+            results = _results(house, query, shelf, cursor)
+        except AlmanacError as error:
+            problem = str(error)
+    counts = house.catalogue.counts()
+    chunks, _ = house.catalogue.indexed_totals()
+    context = _common(house, "search") | {
+        "query": query,
+        "shelf": shelf,
+        "asking": bool(ask and query),
+        "shelves": _plain(house.catalogue.shelves()),
+        "totals": {
+            "documents": sum(counts.values()) - counts[DocumentState.MISSING],
+            "findable": counts[DocumentState.FINDABLE] + counts[DocumentState.FINDABLE_WORDS],
+            "reading": counts[DocumentState.WAITING] + counts[DocumentState.READING],
+            "failed": counts[DocumentState.FAILED],
+            "chunks": chunks,
+        },
+        "model": {"id": house.models.model_id, "state": house.models.state.value},
+        "results": results,
+        "error": problem,
+        "examples": _EXAMPLES,
+        "library_folder": str(house.library_folder),
+    }
+    return Template("index.html", context=context)
+
+
+@get("/library", sync_to_thread=True)
+def library(
+    state: State,
+    shelf: str = "",
+    document_state: Annotated[str, Parameter(query="state")] = "",
+    cursor: str | None = None,
+) -> Template:
+    """Every document and its state."""
+    house: House = state.house
+    try:
+        wanted = DocumentState(document_state) if document_state else None
+    except ValueError as error:
+        raise InvalidRequest("state", f"must be one of {', '.join(DocumentState)}.") from error
+    page = house.catalogue.documents(
+        shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
+    )
+    counts = house.catalogue.counts(shelf or None)
+    filters = {"shelf": shelf, "state": document_state}
+    context = _common(house, "library") | {
+        "documents": _plain([document_shape(document) for document in page.items]),
+        "counts": {str(state): count for state, count in counts.items()},
+        "total": page.total,
+        "shelves": _plain(house.catalogue.shelves()),
+        "shelf": shelf,
+        "state": document_state,
+        "next_href": _href("/library", filters | {"cursor": page.next}) if page.next else None,
+        "library_folder": str(house.library_folder),
+    }
+    return Template("library.html", context=context)
+
+
+@get("/read/{document_id:str}", sync_to_thread=True)
+def read(state: State, document_id: str, at: str | None = None, section: int | None = None) -> Template:
+    """A book, a section at a time, open at a passage if one is named."""
+    house: House = state.house
+    document = house.catalogue.document(document_id)
+    outline = house.excerpts.outline(document_id)
+    passage = _passage(house, document_id, at)
+    ordinal = passage.section if passage else section
+    if ordinal is None:
+        ordinal = outline[0].ordinal if outline else 0
+    shown = house.excerpts.section(document_id, ordinal)
+    places = [entry.ordinal for entry in outline]
+    here = places.index(ordinal) if ordinal in places else None
+    context = _common(house, "") | {
+        "document": _plain(document_shape(document)),
+        "toc": [
+            {
+                "title": entry.heading_path[-1] if entry.heading_path else document.title,
+                "level": entry.level,
+                "href": _section_href(document_id, entry.ordinal),
+                "current": entry.ordinal == ordinal,
+            }
+            for entry in outline
+        ],
+        "section": {
+            "heading_path": list(shown.heading_path) if shown else [document.title],
+            "paragraphs": paragraphs(shown, passage) if shown else [],
+            "language": document.language,
+            "direction": "auto",
+        },
+        "previous_href": _section_href(document_id, places[here - 1]) if here else None,
+        "next_href": (
+            _section_href(document_id, places[here + 1])
+            if here is not None and here + 1 < len(places)
+            else None
+        ),
+        "passage_found": None if at is None else passage is not None,
+    }
+    return Template("read.html", context=context)
+
+
+def paragraphs(section: Section, passage: Excerpt | None) -> list[list[dict[str, Any]]]:
+    """A section's text as paragraphs of spans; the passage's spans are marked, the first of them once."""
+    start, end = (passage.start, passage.end) if passage else (0, 0)
+    found, offset, first = [], 0, True
+    for block in section.text.split("\n\n"):
+        spans = []
+        for text, marked in _cut(block, start - offset, end - offset):
+            spans.append({"text": text, "marked": marked, "first": marked and first})
+            first = first and not marked
+        if spans:
+            found.append(spans)
+        offset += len(block) + 2
+    return found
+
+
+def _cut(block: str, start: int, end: int) -> list[tuple[str, bool]]:
+    start, end = max(0, min(start, len(block))), max(0, min(end, len(block)))
+    cuts = [(block[:start], False), (block[start:end], True), (block[end:], False)]
+    return [(text, marked) for text, marked in cuts if text]
+
+
+def _results(house: House, query: str, shelf: str, cursor: str | None) -> dict[str, Any]:
+    found = house.retriever.search(
+        query, shelf=shelf or None, limit=_RESULTS_A_PAGE, offset=offset_of(cursor)
+    )
+    following = None
+    if found.next_offset is not None:
+        following = _href("/", {"q": query, "shelf": shelf, "cursor": str(found.next_offset)})
+    return {
+        "items": _plain([hit_shape(passage) for passage in found.passages]),
+        "total": found.total,
+        "took_ms": found.took_ms,
+        "next_href": following,
+        "degraded": found.degraded,
+    }
+
+
+def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt | None:
+    if passage_id is None:
+        return None
+    try:
+        excerpt = house.excerpts.one(passage_id)
+    except NotFoundError:
+        return None
+    return excerpt if excerpt.document.id == document_id else None
+
+
+def _common(house: House, nav: str) -> dict[str, Any]:
+    return {"version": house.version, "nav": nav, "notices": house.notices()}
+
+
+def _section_href(document_id: str, ordinal: int) -> str:
+    return f"/read/{document_id}?section={ordinal}"
+
+
+def _href(path: str, parameters: Mapping[str, str | None]) -> str:
+    return f"{path}?{urlencode({name: value for name, value in parameters.items() if value})}"
+
+
+def _plain(value: object) -> Any:
+    """Structs as dictionaries, times as text, for templates."""
+    return msgspec.to_builtins(value)

@@ -1,0 +1,90 @@
+"""Problems: every error's way out, in the form that its asker understands.
+
+A page for a browser, `application/problem+json` (RFC 9457) for the API,
+OpenAI's envelope below /v1. Its hard rule: a reader never sees a traceback,
+and a mistake of theirs is never a 500.
+"""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.response import Template
+
+from library import errors
+
+log = logging.getLogger(__name__)
+
+# Most specific first; a test fails when a class of the tree is left out.
+STATUS: dict[type[errors.AlmanacError], int] = {
+    errors.NotFoundError: 404,
+    errors.ModelNotFound: 404,
+    errors.InvalidRequest: 400,
+    errors.UnreadableFile: 422,
+    errors.ModelFileInvalid: 422,
+    errors.ModelUnavailable: 503,
+    errors.ModelFailed: 502,
+    errors.ModelError: 502,
+    errors.IndexUnavailable: 503,
+    errors.RecordError: 503,
+    errors.ConfigurationError: 500,
+    errors.SetupError: 500,
+    errors.AlmanacError: 500,
+}
+
+
+def status_of(error: errors.AlmanacError) -> int:
+    return next(status for class_, status in STATUS.items() if isinstance(error, class_))
+
+
+def almanac_problem(request: Request[Any, Any, Any], error: errors.AlmanacError) -> Response[Any]:
+    parameter = getattr(error, "parameter", None) or (
+        "model" if isinstance(error, errors.ModelNotFound) else None
+    )
+    return _respond(request, status_of(error), error.code, str(error), parameter)
+
+
+def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    detail, parameter = error.detail, None
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path}."
+    if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
+        first = error.extra[0]
+        parameter = str(first.get("key") or "") or None
+        said = str(first.get("message", "is not valid")).rstrip(".")
+        detail = f"`{parameter}`: {said}." if parameter else f"{said}."
+    return _respond(request, error.status_code, code, detail, parameter, dict(error.headers or {}))
+
+
+def unexpected_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    log.error("unexpected error at %s", request.url.path, exc_info=error)
+    sentence = "Something went wrong inside Almanac. Its log says more; please report it."
+    return _respond(request, 500, "internal_error", sentence, None)
+
+
+def openai_error(status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
+    """OpenAI's envelope, with its types."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _respond(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    sentence: str,
+    parameter: str | None,
+    headers: dict[str, str] | None = None,
+) -> Response[Any]:
+    path = request.url.path
+    if path == "/v1" or path.startswith("/v1/"):
+        return Response(openai_error(status, sentence, code, parameter), status_code=status, headers=headers)
+    if not path.startswith("/api/") and "text/html" in request.headers.get("accept", ""):
+        context = {"status": status, "title": HTTPStatus(status).phrase, "sentence": sentence}
+        return Template("error.html", context=context, status_code=status, headers=headers)
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    problem |= {"code": code, "detail": sentence} | ({"parameter": parameter} if parameter else {})
+    return Response(problem, status_code=status, media_type="application/problem+json", headers=headers)

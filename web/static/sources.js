@@ -1,0 +1,82 @@
+// The numbered passages of an answer, and the [n] links that lead to them.
+
+import { make } from "./dom.js";
+
+/** @typedef {{n: number, document: {title: string}, passage: {text: string, heading_path: string[], href: string}}} Source */
+
+const QUOTE_LETTERS = 180;
+
+export class Sources {
+  /** @type {Map<number, Source>} */
+  #sources = new Map();
+  /** @type {Set<number>} */
+  #cited = new Set();
+
+  /** @param {HTMLElement} section holds the list, and hides while it is empty */
+  constructor(section) {
+    this.section = section;
+  }
+
+  /** @param {Source[]} sources */
+  show(sources) {
+    this.#sources = new Map(sources.map((source) => [source.n, source]));
+    this.#cited.clear();
+    this.section.querySelector("ol")?.replaceChildren(...sources.map(entry));
+    this.section.hidden = !sources.length;
+  }
+
+  /**
+   * The link for [n]; plain text if n was never given.
+   * @param {number} n
+   */
+  link(n) {
+    const source = this.#sources.get(n);
+    const item = document.getElementById(`source-${n}`);
+    if (!source || !item) return `[${n}]`;
+    this.#cited.add(n);
+    item.dataset.cited = "";
+    const title = name(source);
+    return make("a", { class: "cite", href: href(source), title, "aria-label": `Source ${n}: ${title}`, "aria-details": item.id }, `[${n}]`);
+  }
+
+  /** Cited passages first, each group in its order. */
+  sort() {
+    const list = this.section.querySelector("ol");
+    list?.append(...list.querySelectorAll(":not([data-cited]).source"));
+  }
+
+  /** The cited sources, a line each. */
+  get text() {
+    const cited = [...this.#sources.values()].filter(({ n }) => this.#cited.has(n));
+    return cited.map((source) => `[${source.n}] ${name(source)}`).join("\n");
+  }
+}
+
+/** @param {Source} source */
+function name({ document, passage }) {
+  return [document.title, ...passage.heading_path].join(" › ");
+}
+
+/** @param {Source} source a citation leads into this house or nowhere */
+function href({ n, passage }) {
+  const url = new URL(passage.href, location.origin);
+  return url.origin === location.origin ? url.pathname + url.search + url.hash : `#source-${n}`;
+}
+
+/** @param {Source} source */
+function entry(source) {
+  const { n, document, passage } = source;
+  return make(
+    "li", { class: "source small", id: `source-${n}` },
+    make("span", { class: "source-number" }, `${n}`),
+    make("a", { class: "source-title", href: href(source), dir: "auto" }, document.title),
+    make("p", { class: "slant" }, passage.heading_path.join(" › ")),
+    make("p", { dir: "auto" }, shortened(passage.text)),
+  );
+}
+
+/** @param {string} text by code points: half a letter must not be shown */
+function shortened(text) {
+  const letters = [...text];
+  return letters.length > QUOTE_LETTERS ? `${letters.slice(0, QUOTE_LETTERS).join("").replace(/\s\S{0,20}$/, "")} …` : text;
+}
