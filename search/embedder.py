@@ -123,11 +123,11 @@ class LazyEmbedder:
                     self.error = str(error)
                     raise
 
-    def embed_query(self, query: str) -> np.ndarray:
-        """One unit vector, float32 [384]. Raises IndexUnavailable while there is no model."""
+    def embed_query(self, query: str) -> list[float]:
+        """One unit vector of 384 numbers. Raises IndexUnavailable while there is no model."""
         if self._embedder is None:
             raise IndexUnavailable(self.error or "The embedding model is still being loaded.")
-        vector: np.ndarray = self._embedder.embed([query])[0]
+        vector: list[float] = self._embedder.embed([query])[0].tolist()
         return vector
 
 

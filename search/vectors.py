@@ -11,22 +11,16 @@ resident memory, and the record already knows which chunks still lack their
 vector, so each batch is flushed instead, and redone when that was cut short.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import qdrant_edge
 
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.values import Candidate
-
-if TYPE_CHECKING:  # numpy is 15 MB of resident memory that only the embedder needs
-    import numpy as np
 
 
 class VectorIndex:
@@ -59,14 +53,14 @@ class VectorIndex:
         if ids:
             self._update(qdrant_edge.UpdateOperation.delete_points(ids))
 
-    def search(self, vector: np.ndarray, *, limit: int, shelf: str | None = None) -> list[Candidate]:
+    def search(self, vector: Sequence[float], *, limit: int, shelf: str | None = None) -> list[Candidate]:
         """The `limit` nearest chunks to a unit vector [dimensions] by cosine, best first."""
         only_shelf = None
         if shelf is not None:
             match = qdrant_edge.MatchValue(shelf)
             only_shelf = qdrant_edge.Filter(must=[qdrant_edge.FieldCondition(key="shelf", match=match)])
         request = qdrant_edge.QueryRequest(
-            limit=limit, query=qdrant_edge.Query.Nearest(vector.tolist()), filter=only_shelf
+            limit=limit, query=qdrant_edge.Query.Nearest(list(vector)), filter=only_shelf
         )
         with _translated("The vector index could not be read."):
             return [Candidate(str(point.id), point.score) for point in self._open_shard().query(request)]

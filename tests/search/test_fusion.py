@@ -1,0 +1,48 @@
+"""Fusion: what must hold for any two rankings."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.fusion import fuse
+from search.values import Candidate
+
+rankings = st.dictionaries(
+    st.text("abcdef", min_size=1, max_size=2), st.floats(0.0, 50.0, allow_nan=False), max_size=12
+).map(lambda scores: [Candidate(id_, score) for id_, score in scores.items()])
+
+
+@given(rankings, rankings, st.floats(0, 1))
+def test_every_candidate_comes_out_once_with_a_score_from_0_to_1_best_first(lexical, vector, alpha) -> None:
+    fused = fuse(lexical, vector, alpha=alpha)
+    assert {c.id for c in fused} == {c.id for c in lexical} | {c.id for c in vector}
+    assert len({c.id for c in fused}) == len(fused)
+    assert all(-1e-9 <= c.score <= 1 + 1e-9 for c in fused)
+    assert [c.score for c in fused] == sorted((c.score for c in fused), reverse=True)
+
+
+@given(rankings, rankings)
+def test_with_all_weight_on_one_side_its_order_stands(lexical, vector) -> None:
+    ids = {c.id for c in lexical}
+    order = [c.score for c in sorted(lexical, key=lambda c: -c.score)]
+    scores = {c.id: c.score for c in lexical}
+    fused = [c.id for c in fuse(lexical, vector, alpha=0.0) if c.id in ids]
+    assert [scores[id_] for id_ in fused] == order
+
+
+@given(rankings, rankings, st.floats(0.5, 20))
+def test_the_unit_of_a_side_does_not_matter(lexical, vector, factor) -> None:
+    scaled = [Candidate(c.id, c.score * factor) for c in lexical]
+    before, after = fuse(lexical, vector), fuse(scaled, vector)
+    assert {c.id: round(c.score, 6) for c in before} == {c.id: round(c.score, 6) for c in after}
+
+
+def test_a_chunk_that_both_sides_found_beats_one_that_a_single_side_found() -> None:
+    fused = fuse(
+        [Candidate("both", 9), Candidate("words", 10), Candidate("low", 1)],
+        [Candidate("both", 0.8), Candidate("meaning", 0.9), Candidate("low", 0.1)],
+    )
+    assert fused[0].id == "both"
+
+
+def test_nothing_in_is_nothing_out() -> None:
+    assert fuse([], []) == []

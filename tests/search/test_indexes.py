@@ -1,0 +1,180 @@
+"""The two indexes: what is added is found, what is removed is not, what is damaged says so."""
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from library.errors import IndexUnavailable
+from library.values import IndexedChunk
+from search.lexical import LexicalIndex
+from search.vectors import VectorIndex
+
+D = 8
+
+
+def chunk(n: int, text: str, *, document: str = "doc", shelf: str | None = "water") -> IndexedChunk:
+    return IndexedChunk(f"00000000-0000-0000-0000-{n:012d}", document, n, shelf, ("Book", "Chapter"), text)
+
+
+def unit(seed: int) -> list[float]:
+    values = [random.Random(seed * 100 + n).gauss(0, 1) for n in range(D)]
+    length = math.sqrt(sum(value * value for value in values))
+    return [value / length for value in values]
+
+
+@pytest.fixture
+def lexical(tmp_path: Path) -> Iterator[LexicalIndex]:
+    index = LexicalIndex(tmp_path / "lexical")
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Iterator[VectorIndex]:
+    index = VectorIndex(tmp_path / "vectors", dimensions=D)
+    yield index
+    index.close()
+
+
+def found(lexical: LexicalIndex, query: str, shelf: str | None = None) -> list[str]:
+    return [candidate.id[-1] for candidate in lexical.search(query, limit=10, shelf=shelf)]
+
+
+def test_words_are_found_after_the_commit_and_not_before(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "Boil the water")])
+    assert found(lexical, "boil") == []
+    lexical.commit()
+    assert found(lexical, "boil") == ["1"]
+
+
+def test_other_forms_accents_and_case_do_not_matter(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "The naïve café owner was boiling waters")])
+    lexical.commit()
+    assert found(lexical, "NAIVE") == found(lexical, "cafe") == found(lexical, "boils water") == ["1"]
+
+
+def test_the_heading_path_is_searched_too(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "nothing of it here")])
+    lexical.commit()
+    assert found(lexical, "chapter") == ["1"]
+
+
+def test_a_japanese_word_is_found_inside_a_sentence(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "安全な飲み水を沸かす"), chunk(2, "火を起こす")])
+    lexical.commit()
+    assert found(lexical, "飲み水")[0] == "1"
+
+
+@pytest.mark.parametrize("query", ['"', "a AND (", "title:", "*", "\x00", "[1 TO", "~~~", "\\", "+-!", "🜁", " ", "(" * 5000])
+def test_no_query_is_syntax(lexical: LexicalIndex, query: str) -> None:
+    lexical.add([chunk(1, "Boil the water")])
+    lexical.commit()
+    assert found(lexical, query) in ([], ["1"])
+
+
+def test_the_shelf_filters_and_changes_no_score(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "boil water"), chunk(2, "boil water", shelf="fire")])
+    lexical.commit()
+    assert found(lexical, "boil", "fire") == ["2"]
+    (only,) = lexical.search("boil", limit=5, shelf="fire")
+    assert only.score == pytest.approx(lexical.search("boil", limit=5)[0].score)
+
+
+def test_a_removed_document_is_gone_and_its_neighbour_is_not(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "boil", document="a"), chunk(2, "boil", document="b")])
+    lexical.commit()
+    lexical.remove("a")
+    lexical.add([chunk(3, "boil", document="a")])
+    lexical.commit()
+    assert sorted(found(lexical, "boil")) == ["2", "3"]
+    assert (lexical.count(), lexical.count("a")) == (2, 1)
+
+
+def test_the_proof_looks_at_the_document_that_is_meant(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "Boil the water", document="a")])
+    lexical.commit()
+    assert lexical.contains("Boil the water", "a")
+    assert not lexical.contains("Boil the water", "b")
+    assert not lexical.contains("…", "a")
+
+
+def test_a_second_writer_is_refused_with_a_sentence(lexical: LexicalIndex, tmp_path: Path) -> None:
+    with pytest.raises(IndexUnavailable, match="cannot be opened"):
+        LexicalIndex(tmp_path / "lexical")
+
+
+def test_an_index_of_another_analysis_is_emptied(tmp_path: Path) -> None:
+    index = LexicalIndex(tmp_path / "lexical")
+    index.add([chunk(1, "boil")])
+    index.commit()
+    index.close()
+    (tmp_path / "lexical" / "analyser.txt").write_text("almanac_0")
+    index = LexicalIndex(tmp_path / "lexical")
+    assert index.count() == 0
+    index.close()
+
+
+def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: VectorIndex) -> None:
+    vectors.upsert([chunk(n, "", shelf="fire" if n == 3 else "water") for n in range(5)], [unit(n) for n in range(5)])
+    best = vectors.search(unit(2), limit=5)
+    assert best[0].id == chunk(2, "").id
+    assert best[0].score == pytest.approx(1, abs=0.02)
+    assert [c.id for c in vectors.search(unit(2), limit=5, shelf="fire")] == [chunk(3, "").id]
+
+
+def test_vectors_survive_a_close_and_an_open(vectors: VectorIndex, tmp_path: Path) -> None:
+    vectors.upsert([chunk(1, "")], [unit(1)])
+    vectors.close()
+    again = VectorIndex(tmp_path / "vectors", dimensions=D)
+    assert again.count() == 1
+    assert again.contains(unit(1), chunk(1, "").id)
+    again.close()
+
+
+def test_what_upsert_returned_from_survives_a_kill(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from tests.places import ROOT
+
+    script = (
+        "import os, sys\n"
+        "from tests.search.test_indexes import D, chunk, unit\n"
+        "from search.vectors import VectorIndex\n"
+        "from pathlib import Path\n"
+        "index = VectorIndex(Path(sys.argv[1]), dimensions=D)\n"
+        "for n in range(50): index.upsert([chunk(n, '')], [unit(n)])\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    path = tmp_path / "vectors"
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
+    index = VectorIndex(path, dimensions=D)
+    assert index.count() == 50
+    assert index.contains(unit(49), chunk(49, "").id)
+    index.close()
+
+
+def test_replacing_and_removing_vectors(vectors: VectorIndex) -> None:
+    vectors.upsert([chunk(1, ""), chunk(2, "")], [unit(1), unit(2)])
+    vectors.upsert([chunk(1, "")], [unit(9)])
+    assert vectors.count() == 2
+    assert vectors.contains(unit(9), chunk(1, "").id)
+    assert not vectors.contains(unit(1), chunk(1, "").id)
+    vectors.remove([chunk(1, "").id, chunk(7, "").id])
+    assert not vectors.holds([chunk(1, "").id])
+    assert vectors.holds([chunk(2, "").id])
+
+
+def test_a_shard_that_is_damaged_says_so(tmp_path: Path) -> None:
+    (tmp_path / "vectors").mkdir()
+    (tmp_path / "vectors" / "edge_config.json").write_text("{")
+    with pytest.raises(IndexUnavailable, match="cannot be opened"):
+        VectorIndex(tmp_path / "vectors", dimensions=D)
+
+
+def test_a_vector_of_other_dimensions_is_refused(vectors: VectorIndex) -> None:
+    with pytest.raises(IndexUnavailable):
+        vectors.upsert([chunk(1, "")], [[1.0, 0.0]])

@@ -1,0 +1,46 @@
+"""Snippets: safe, within bounds, and marking what was asked."""
+
+import html
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.snippets import snippet
+
+
+@given(st.text(max_size=2000), st.text(max_size=60))
+def test_a_snippet_is_the_texts_own_words_escaped_and_nothing_else(text: str, query: str) -> None:
+    shown = snippet(text, query)
+    assert re.sub(r"</?mark>", "", shown).count("<") == 0
+    plain = html.unescape(re.sub(r"</?mark>", "", shown)).removeprefix("… ").removesuffix(" …")
+    assert plain in text
+    assert shown.count("<mark>") == shown.count("</mark>")
+
+
+def test_markup_in_a_book_comes_out_as_text() -> None:
+    shown = snippet('Boil <script>alert("x")</script> water', "water")
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "<mark>water</mark>" in shown
+
+
+def test_other_forms_of_a_word_are_marked() -> None:
+    assert "<mark>boiling</mark>" in snippet("The boiling takes a minute", "boil")
+
+
+def test_words_without_a_subject_are_not_marked() -> None:
+    assert snippet("What is the time", "what is the distance") == "What is the time"
+
+
+def test_the_window_is_where_the_words_are() -> None:
+    text = "Filler words here. " * 60 + "The smoker is lit with dry sumac. " + "More filler. " * 60
+    shown = snippet(text, "sumac smoker")
+    assert "<mark>smoker</mark>" in shown
+    assert "<mark>sumac</mark>" in shown
+    assert shown.startswith("… ")
+    assert shown.endswith(" …")
+
+
+def test_japanese_is_marked_character_by_character() -> None:
+    assert "<mark>水</mark>" in snippet("飲み水を沸かす", "水")
