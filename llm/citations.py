@@ -18,7 +18,7 @@ _SUPPORT = 0.6
 # With fewer subject words nearly any passage would do.
 _FEWEST_TERMS = 3
 _MARK = re.compile(r"\s*\[(\d{1,2})\]")
-_OPEN_MARK = re.compile(r"\s*\[\d{0,2}$|\s+$")
+_OPEN_MARK = re.compile(r"\s*\[\d{0,2}\Z|\s+\Z")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)]*(?=\s)|(?<=[。！？])|(?=\n)")
 _FIGURE = re.compile(r"\d+(?:[.,:/]\d+)*")
 

@@ -1,0 +1,109 @@
+"""Preflight: what the machine and the configuration are like, before anything is started.
+
+Looks and tells; changes nothing but for a probe file that it removes again.
+"""
+
+import enum
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from appliance.compose import embedding_model_folder
+from appliance.config import Config
+from appliance.serve import chat_model_file
+from library.errors import AlmanacError
+from llm.gguf import inspect
+from search.embedder import MODEL_FILE, TOKENIZER_FILE
+
+_TIGHT_DISK_MIB = 1024
+_TIGHT_MEMORY_MIB = 1024
+_USUAL_WATCHES = 8192
+
+
+class Outcome(enum.StrEnum):
+    GO = "go"
+    TIGHT = "tight"
+    NO = "no"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    part: str
+    outcome: Outcome
+    says: str
+
+
+def preflight(config: Config) -> list[Finding]:
+    """What was found, part by part, in the order in which a start would need it."""
+    return [
+        _writable("data", config.data),
+        _writable("library", config.library),
+        _port(config),
+        *_room(config),
+        _embedder(config),
+        _chat_model(config),
+        *_watches(),
+    ]
+
+
+def _writable(part: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".almanac-"):
+            pass
+    except OSError as error:
+        return Finding(part, Outcome.NO, f"{existing} cannot be written: {error.strerror}.")
+    return Finding(part, Outcome.GO, str(folder))
+
+
+def _port(config: Config) -> Finding:
+    host, port = config.server.host, config.server.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Finding("port", Outcome.NO, f"{host}:{port} cannot be used: {error.strerror}.")
+    return Finding("port", Outcome.GO, f"{host}:{port}")
+
+
+def _room(config: Config) -> Iterator[Finding]:
+    existing = next(path for path in (config.data, *config.data.parents) if path.exists())
+    free_mib = shutil.disk_usage(existing).free // 2**20
+    outcome = Outcome.GO if free_mib > _TIGHT_DISK_MIB else Outcome.TIGHT
+    yield Finding("disk", outcome, f"{free_mib} MiB free for the record and the indexes.")
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
+    outcome = Outcome.GO if memory_mib > _TIGHT_MEMORY_MIB else Outcome.TIGHT
+    yield Finding("memory", outcome, f"{memory_mib} MiB free; {os.cpu_count()} cores.")
+
+
+def _embedder(config: Config) -> Finding:
+    folder = embedding_model_folder(config)
+    lacking = [name for name in (MODEL_FILE, TOKENIZER_FILE) if not (folder / name).is_file()]
+    if lacking:
+        says = f"{', '.join(lacking)} missing in {folder}: search goes by words only. Run `make run` to set it up."
+        return Finding("embedder", Outcome.TIGHT, says)
+    return Finding("embedder", Outcome.GO, str(folder))
+
+
+def _chat_model(config: Config) -> Finding:
+    try:
+        path = chat_model_file(config)
+        if path is None:
+            return Finding("model", Outcome.TIGHT, "No chat model: answers are quotations from the library.")
+        summary = inspect(path)
+    except AlmanacError as error:
+        return Finding("model", Outcome.NO if config.llm.model else Outcome.TIGHT, str(error))
+    return Finding("model", Outcome.GO, f"{path.name} ({summary.architecture}, {summary.size_bytes // 2**20} MiB)")
+
+
+def _watches() -> Iterator[Finding]:
+    limit = Path("/proc/sys/fs/inotify/max_user_watches")
+    if limit.exists():
+        watches = int(limit.read_text())
+        outcome = Outcome.GO if watches >= _USUAL_WATCHES else Outcome.TIGHT
+        yield Finding("watches", outcome, f"{watches} folders can be watched (fs.inotify.max_user_watches).")
