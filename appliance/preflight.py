@@ -98,7 +98,9 @@ def _chat_model(config: Config) -> Finding:
         summary = inspect(path)
     except AlmanacError as error:
         return Finding("model", Outcome.NO if config.llm.model else Outcome.TIGHT, str(error))
-    return Finding("model", Outcome.GO, f"{path.name} ({summary.architecture}, {summary.size_bytes // 2**20} MiB)")
+    return Finding(
+        "model", Outcome.GO, f"{path.name} ({summary.architecture}, {summary.size_bytes // 2**20} MiB)"
+    )
 
 
 def _watches() -> Iterator[Finding]:

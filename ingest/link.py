@@ -31,7 +31,8 @@ class WorkerLink:
         self._orders, self._timeout_s = orders, timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
-        self._ending = threading.Lock()
+        self._changing = threading.Lock()
+        self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -60,19 +61,34 @@ class WorkerLink:
         self.send(request)
         return self.receive()
 
+    def restart(self) -> None:
+        """End the worker; the next call starts a fresh one."""
+        with self._changing:
+            self._end()
+
     def close(self) -> None:
-        """End the worker. Safe from any thread; a call under way then raises WorkerLost."""
-        with self._ending:
-            process, wire = self._process, self._wire
-            self._process = self._wire = None
-            if process is not None:
-                process.kill()
-                process.wait()
-            if wire is not None:
-                wire.close()
+        """End the worker for good. Safe from any thread; a call under way or to come raises WorkerLost."""
+        with self._changing:
+            self._closed = True
+            self._end()
+
+    def _end(self) -> None:
+        process, wire = self._process, self._wire
+        self._process = self._wire = None
+        if process is not None:
+            process.kill()
+            process.wait()
+        if wire is not None:
+            wire.close()
 
     def _start(self) -> Wire:
-        self.close()
+        with self._changing:
+            if self._closed:
+                raise WorkerLost("the worker was closed")
+            self._end()
+            return self._spawn()
+
+    def _spawn(self) -> Wire:
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
@@ -92,13 +108,13 @@ class WorkerLink:
     def _lost(self, error: Exception) -> WorkerLost:
         process = self._process
         if isinstance(error, TimeoutError):
-            self.close()
+            self.restart()
             return WorkerLost(f"it took longer than {self._timeout_s:.0f} s")
         if process is not None:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(1)  # the kernel closes the socket a moment before it reaps
         code = process.poll() if process is not None else None
-        self.close()
+        self.restart()
         if code is not None and code < 0:
             return WorkerLost(f"it crashed the reader ({signal.Signals(-code).name})")
         return WorkerLost("it crashed the reader" if code else "the reader was stopped")

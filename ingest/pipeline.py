@@ -199,7 +199,7 @@ class Pipeline:
                 under_way = window
         except BaseException:
             # Replies still under way would be taken for those of the next pass.
-            self._embedder.close()
+            self._embedder.restart()
             raise
 
     def _windows(self) -> Iterator[_Window]:

@@ -17,7 +17,9 @@ def run(given: argparse.Namespace) -> int:
 
     findings = preflight(config)
     if given.json:
-        print(json.dumps([{"part": f.part, "outcome": f.outcome, "says": f.says} for f in findings], indent=2))
+        print(
+            json.dumps([{"part": f.part, "outcome": f.outcome, "says": f.says} for f in findings], indent=2)
+        )
     else:
         for finding in findings:
             print(f"{finding.outcome:5} {finding.part:10} {finding.says}")

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from appliance.config import load_config
+from search.fusion import ALPHA
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alpha",
         type=float,
+        default=ALPHA,
         help="the vectors' share in fusion, 0..1 (default %(default)s: the one that serves)",
     )
     parser.add_argument(

@@ -1,0 +1,283 @@
+"""From a file in the folder to a findable document: inbox, pipeline, both indexes and the record together.
+
+The real parts, wired as the appliance wires them, without HTTP.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from appliance.compose import ReadingRoom, open_reading_room, open_stacks
+from appliance.config import Config, IngestConfig, PathsConfig
+from library.values import Document, DocumentState
+from search.embedder import TokenCounter
+from tests.places import MODELS, embedding_model
+
+pytestmark = pytest.mark.models
+
+BEES = "# Keeping bees\n\n## The smoker\n\nLight the smoker with dry sumac bobs.\n\n## Inspection\n\nThe colony is called Marigold.\n"
+
+
+class House:
+    """A reading room that can be closed and opened again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        embedding_model()
+        self.library = folder / "library"
+        self.library.mkdir(parents=True)
+        (folder / "data").mkdir()
+        (folder / "data" / ".furnished").touch()  # these tests bring their own books
+        paths = PathsConfig(data=str(folder / "data"), library=str(self.library), models=str(MODELS))
+        self.config = Config(paths=paths, ingest=IngestConfig(settle_s=0.2))
+        self._opened = ExitStack()
+
+    def open(self) -> "House":
+        stacks = self._opened.enter_context(open_stacks(self.config))
+        stacks.embedder.open()
+        self.room: ReadingRoom = self._opened.enter_context(open_reading_room(self.config, stacks))
+        self.catalogue, self.retriever = stacks.catalogue, stacks.retriever
+        return self
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def drop(self, path: str, text: str = BEES) -> Path:
+        target = self.library / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        return target
+
+    def document(self, path: str) -> Document | None:
+        return next((item for item in self.catalogue.documents(limit=500).items if item.path == path), None)
+
+    def until(self, path: str, *states: DocumentState) -> Document:
+        found: Document = until(
+            lambda: (document := self.document(path)) and document.state in states and document
+        )
+        return found
+
+    def findable(self, path: str) -> Document:
+        return self.until(path, DocumentState.FINDABLE)
+
+    def found(self, query: str) -> list[str]:
+        return [passage.excerpt.document.path for passage in self.retriever.search(query, limit=5).passages]
+
+
+def until(probe: Callable[[], object], timeout_s: float = 60) -> object:
+    ends = time.monotonic() + timeout_s
+    while not (found := probe()):
+        assert time.monotonic() < ends, "it did not come about in time"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house.open()
+    house.close()
+
+
+def test_a_dropped_file_becomes_findable_by_words_and_by_meaning(house: House) -> None:
+    house.drop("garden/bees.md")
+    document = house.findable("garden/bees.md")
+    assert (document.title, document.shelf, document.format) == ("Keeping bees", "garden", "markdown")
+    assert document.chunks == document.embedded == 2
+    best = house.retriever.search("What is the name of the insects' home?", limit=1).passages[0]
+    assert best.excerpt.text == "The colony is called Marigold."
+    assert best.excerpt.heading_path == ("Keeping bees", "Inspection")
+    assert best.similarity
+
+
+def test_a_file_that_is_there_before_the_start_is_found_by_the_scan(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.drop("garden/bees.md")
+    house.open()
+    house.findable("garden/bees.md")
+    house.close()
+
+
+def test_a_changed_file_is_found_by_its_new_words_and_not_by_its_old(house: House) -> None:
+    house.drop("garden/bees.md")
+    before = house.findable("garden/bees.md")
+    house.drop("garden/bees.md", "# Keeping goats\n\nThe goat is called Petronella.\n")
+    until(
+        lambda: (
+            (d := house.document("garden/bees.md")) and d.title == "Keeping goats" and d.state == "findable"
+        )
+    )
+    assert house.findable("garden/bees.md").id == before.id
+    assert house.found("Petronella") == ["garden/bees.md"]
+    texts = [passage.excerpt.text for passage in house.retriever.search("Marigold colony", limit=10).passages]
+    assert texts == ["The goat is called Petronella."]
+    assert house.room.stacks.vectors.count() == house.room.stacks.lexical.count() == 1
+
+
+def test_a_deleted_file_is_missing_and_no_longer_found_and_comes_back_at_once(house: House) -> None:
+    path = house.drop("garden/bees.md")
+    house.findable("garden/bees.md")
+    kept = path.read_bytes()
+    path.unlink()
+    house.until("garden/bees.md", DocumentState.MISSING)
+    assert house.found("Marigold") == []
+    embedded_by = house.room.pipeline._embedder.pid
+    path.write_bytes(kept)
+    house.findable("garden/bees.md")
+    assert house.found("Marigold colony")[0] == "garden/bees.md"
+    assert house.room.pipeline._embedder.pid == embedded_by
+
+
+def test_a_renamed_file_keeps_its_id(house: House) -> None:
+    path = house.drop("garden/bees.md")
+    before = house.findable("garden/bees.md")
+    path.rename(path.with_name("hives.md"))
+    assert house.findable("garden/hives.md").id == before.id
+    until(lambda: house.document("garden/bees.md") is None)
+
+
+def test_a_folder_moved_in_as_a_whole_is_read(house: House, tmp_path: Path) -> None:
+    (tmp_path / "outside" / "deep").mkdir(parents=True)
+    (tmp_path / "outside" / "deep" / "bees.md").write_text(BEES)
+    (tmp_path / "outside").rename(house.library / "shelf")
+    assert house.findable("shelf/deep/bees.md").shelf == "shelf"
+
+
+def test_a_folder_that_is_removed_takes_its_documents(house: House) -> None:
+    house.drop("garden/bees.md")
+    house.drop("garden/deep/goats.md", "# Goats\n\nA goat.\n")
+    house.findable("garden/bees.md")
+    house.findable("garden/deep/goats.md")
+    shutil.rmtree(house.library / "garden")
+    house.until("garden/bees.md", DocumentState.MISSING)
+    house.until("garden/deep/goats.md", DocumentState.MISSING)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("film.mp4", "not really a film", "cannot be read"),
+        ("empty.md", "", "empty"),
+        ("blank.txt", " \n\n\t ", "empty"),
+        ("broken.epub", "PK\x03\x04 nothing behind it", "."),
+    ],
+)
+def test_a_bad_file_fails_with_a_sentence_and_the_next_is_read(
+    house: House, path: str, content: str, says: str
+) -> None:
+    house.drop(f"a/{path}", content)
+    house.drop("b/bees.md")
+    failed = house.until(f"a/{path}", DocumentState.FAILED)
+    assert failed.reason
+    assert says in failed.reason
+    assert failed.reason.endswith(".")
+    house.findable("b/bees.md")
+
+
+def test_a_file_that_failed_is_read_again_once_it_has_changed(house: House) -> None:
+    house.drop("a/note.md", "")
+    house.until("a/note.md", DocumentState.FAILED)
+    house.drop("a/note.md")
+    document = house.findable("a/note.md")
+    assert document.reason is None
+
+
+def test_a_file_still_being_written_is_not_read_before_it_is_whole(house: House) -> None:
+    path = house.library / "slow.md"
+    with path.open("w") as writing:
+        for n in range(8):
+            writing.write(f"# Part {n}\n\nThe word of part {n} is zebra{n}.\n\n")
+            writing.flush()
+            time.sleep(0.1)
+    assert house.findable("slow.md").chunks == 8
+
+
+def test_a_killed_worker_costs_nothing_but_time(house: House) -> None:
+    for n in range(6):
+        house.drop(f"s/{n}.md", f"# Note {n}\n\n" + f"The colony number {n} is inspected. " * 40)
+    until(lambda: house.room.pipeline._embedder.pid)
+    pid = house.room.pipeline._embedder.pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    for n in range(6):
+        house.findable(f"s/{n}.md")
+    chunks, vectors = house.catalogue.indexed_totals()
+    assert chunks == vectors == house.room.stacks.vectors.count() == house.room.stacks.lexical.count()
+
+
+def test_both_indexes_can_be_deleted_and_are_rebuilt_from_the_record(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.drop("garden/bees.md")
+    house.open()
+    before = house.findable("garden/bees.md")
+    house.close()
+    shutil.rmtree(tmp_path / "data" / "index")
+    house.open()
+    until(lambda: house.room.stacks.vectors.count() == before.chunks)
+    house.findable("garden/bees.md")
+    assert house.found("Marigold colony") == ["garden/bees.md"] * 2
+    house.close()
+
+
+def test_a_document_is_not_called_findable_when_an_index_does_not_hold_it(house: House) -> None:
+    really = house.room.stacks.vectors.upsert
+    house.room.stacks.vectors.upsert = lambda chunks, vectors: really(chunks[:1], vectors[:1])  # type: ignore[method-assign]
+    house.drop("garden/bees.md")
+    failed = house.until("garden/bees.md", DocumentState.FAILED)
+    assert failed.reason
+    assert "did not find it" in failed.reason
+    assert house.found("Marigold") == []
+
+
+def test_an_unplugged_folder_is_said_to_be_and_its_documents_are_kept(house: House, tmp_path: Path) -> None:
+    house.drop("garden/bees.md")
+    house.findable("garden/bees.md")
+    house.library.rename(tmp_path / "unplugged")
+    house.room.inbox.scan()
+    assert house.room.inbox.trouble
+    assert "cannot be seen" in house.room.inbox.trouble
+    (tmp_path / "unplugged").rename(house.library)
+    house.room.inbox.scan()
+    assert house.room.inbox.trouble is None
+    house.findable("garden/bees.md")
+    assert house.found("Marigold colony")[0] == "garden/bees.md"
+
+
+def test_an_emptied_folder_keeps_its_documents_as_missing_and_warns(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    path = house.drop("garden/bees.md")
+    house.open()
+    house.findable("garden/bees.md")
+    house.close()
+    kept = path.read_bytes()
+    path.unlink()
+    house.open()
+    house.until("garden/bees.md", DocumentState.MISSING)
+    assert house.room.inbox.trouble
+    assert "not mounted" in house.room.inbox.trouble
+    path.write_bytes(kept)
+    house.findable("garden/bees.md")
+    house.close()
+
+
+def test_a_second_almanac_on_the_same_data_is_refused(house: House) -> None:
+    from library.errors import SetupError
+
+    with pytest.raises(SetupError, match="already running"), open_stacks(house.config):
+        pass
+
+
+def test_no_chunk_is_longer_than_what_the_embedder_takes(house: House) -> None:
+    house.drop(
+        "long.md", "# A rather long title for a book\n\n" + "Antidisestablishmentarianism prevails. " * 400
+    )
+    document = house.findable("long.md")
+    counter = TokenCounter(embedding_model())
+    chunks = list(house.catalogue.indexed_chunks(document))
+    assert len(chunks) > 5
+    assert max(counter([chunk.indexed_text for chunk in chunks])) <= 254

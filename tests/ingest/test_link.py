@@ -1,0 +1,124 @@
+"""The link to a worker: it answers, or it is lost with a reason; the next call gets a fresh one."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.link import WorkerLink, WorkerLost
+from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable
+from ingest.worker import WorkerOrders
+from search.embedder import DIMENSIONS
+from tests.places import embedding_model
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture
+def link() -> Iterator[WorkerLink]:
+    orders = WorkerOrders(
+        socket_fd=-1, model_folder=str(embedding_model()), threads=2, memory_mib=1024, nice=19
+    )
+    link = WorkerLink(orders, timeout_s=30)
+    yield link
+    link.close()
+
+
+def note(tmp_path: Path, text: str = "# Bees\n\nThe colony is called Marigold.\n") -> str:
+    path = tmp_path / "note.md"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_file_comes_back_as_sections_and_chunks(link: WorkerLink, tmp_path: Path) -> None:
+    reply = link.call(Extract(note(tmp_path)))
+    assert isinstance(reply, Read)
+    assert reply.extracted.title == "Bees"
+    assert [chunk.text for chunk in reply.chunks] == ["The colony is called Marigold."]
+
+
+def test_a_bad_file_comes_back_with_a_sentence_and_the_worker_lives_on(
+    link: WorkerLink, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.epub"
+    bad.write_bytes(b"PK\x03\x04 not really")
+    reply = link.call(Extract(str(bad)))
+    assert isinstance(reply, Unreadable)
+    assert reply.reason.endswith(".")
+    before = link.pid
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    assert link.pid == before
+
+
+def test_vectors_come_back_in_order_and_of_unit_length(link: WorkerLink) -> None:
+    link.call(Embed(["warm up"]))
+    reply = link.call(
+        Embed(["boil the water", "a much longer text about something else " * 20, "boil the water"])
+    )
+    assert isinstance(reply, Embedded)
+    numbers = memoryview(reply.vectors).cast("f").tolist()
+    rows = [numbers[at : at + DIMENSIONS] for at in range(0, len(numbers), DIMENSIONS)]
+    assert len(rows) == 3
+    assert all(abs(sum(value * value for value in row) - 1) < 1e-3 for row in rows)
+    same = sum(a * b for a, b in zip(rows[0], rows[2], strict=True))
+    other = sum(a * b for a, b in zip(rows[0], rows[1], strict=True))
+    assert same > 0.99 > other
+
+
+def test_a_killed_worker_is_lost_and_the_next_call_starts_another(link: WorkerLink, tmp_path: Path) -> None:
+    link.call(Extract(note(tmp_path)))
+    first = link.pid
+    assert first
+    os.kill(first, signal.SIGSEGV)
+    with pytest.raises(WorkerLost, match="crashed the reader"):
+        for _ in range(2):
+            link.call(Extract(note(tmp_path)))
+            time.sleep(0.2)
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    assert link.pid != first
+
+
+def test_a_worker_that_hangs_runs_into_its_time_limit_and_is_ended(tmp_path: Path) -> None:
+    orders = WorkerOrders(
+        socket_fd=-1, model_folder=str(embedding_model()), threads=1, memory_mib=1024, nice=19
+    )
+    link = WorkerLink(orders, timeout_s=2)
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    hung = link.pid
+    assert hung
+    os.kill(hung, signal.SIGSTOP)
+    with pytest.raises(WorkerLost, match="longer than 2 s"):
+        link.call(Extract(note(tmp_path)))
+    with pytest.raises(ProcessLookupError):
+        os.kill(hung, 0)
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    link.close()
+
+
+def test_a_file_that_wants_too_much_memory_is_its_own_fault(tmp_path: Path) -> None:
+    big = tmp_path / "big.txt"
+    big.write_bytes(b"word " * 60_000_000)
+    orders = WorkerOrders(
+        socket_fd=-1, model_folder=str(embedding_model()), threads=1, memory_mib=600, nice=19
+    )
+    link = WorkerLink(orders, timeout_s=60)
+    try:
+        reply = link.call(Extract(str(big)))
+        assert isinstance(reply, Unreadable)
+        assert reply.reason.endswith(".")
+    except WorkerLost as error:
+        assert "crashed" in str(error)  # a library that cannot say it is out of memory ends the worker
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    link.close()
+
+
+def test_without_a_model_the_worker_says_so(tmp_path: Path) -> None:
+    orders = WorkerOrders(socket_fd=-1, model_folder=str(tmp_path), threads=1, memory_mib=1024, nice=19)
+    link = WorkerLink(orders, timeout_s=30)
+    reply = link.call(Extract(note(tmp_path)))
+    assert isinstance(reply, Broken)
+    assert "make run" in reply.reason
+    link.close()
