@@ -18,7 +18,9 @@ from tests.places import MODELS, ROOT
 
 
 class Appliance:
-    def __init__(self, folder: Path, *, settings: str = "", models: Path | None = MODELS, wrap: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, settings: str = "", models: Path | None = MODELS, wrap: tuple[str, ...] = ()
+    ) -> None:
         """`settings` is TOML put behind the paths; `models=None` is a house without models."""
         self.folder, self.library = folder, folder / "library"
         self.config = folder / "almanac.toml"
@@ -32,10 +34,25 @@ class Appliance:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *, ready: bool = True, timeout_s: float = 60) -> "Appliance":
-        command = [*self._wrap, sys.executable, "-m", "appliance", "--config", str(self.config), "serve", "--port", "0"]
+        command = [
+            *self._wrap,
+            sys.executable,
+            "-m",
+            "appliance",
+            "--config",
+            str(self.config),
+            "serve",
+            "--port",
+            "0",
+        ]
         self.log = (self.folder / "serve.log").open("a+")
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self.log, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         assert self.process.stdout
         line = self.process.stdout.readline()
@@ -69,7 +86,9 @@ class Appliance:
     def request(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
-        with contextlib.closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=120)) as connection:
+        with contextlib.closing(
+            http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=120)
+        ) as connection:
             encoded = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
             given = ({"content-type": "application/json"} if encoded is not None else {}) | (headers or {})
             connection.request(method, path, encoded, given)

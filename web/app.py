@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from litestar import Litestar
 from litestar.contrib.jinja import JinjaTemplateEngine
-from litestar.datastructures import State
+from litestar.datastructures import CacheControlHeader, State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -50,7 +50,10 @@ def create_app(house: House, **events: Any) -> Litestar:
             pages.library,
             pages.read,
             create_static_files_router(
-                path="/static", directories=[_FOLDER / "static"], cache_control=None, include_in_schema=False
+                path="/static",
+                directories=[_FOLDER / "static"],
+                cache_control=CacheControlHeader(no_cache=True),
+                include_in_schema=False,
             ),
         ],
         state=State({"house": house}),

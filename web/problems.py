@@ -83,7 +83,12 @@ def _respond(
     if path == "/v1" or path.startswith("/v1/"):
         return Response(openai_error(status, sentence, code, parameter), status_code=status, headers=headers)
     if not path.startswith("/api/") and "text/html" in request.headers.get("accept", ""):
-        context = {"status": status, "title": HTTPStatus(status).phrase, "sentence": sentence}
+        context = {
+            "status": status,
+            "title": HTTPStatus(status).phrase,
+            "sentence": sentence,
+            "version": request.app.state.house.version,
+        }
         return Template("error.html", context=context, status_code=status, headers=headers)
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     problem |= {"code": code, "detail": sentence} | ({"parameter": parameter} if parameter else {})

@@ -27,7 +27,9 @@ def error_classes() -> list[type[errors.AlmanacError]]:
 
 
 @pytest.mark.parametrize("class_", error_classes())
-def test_every_error_has_a_status_a_code_and_a_place_in_the_drawn_tree(class_: type[errors.AlmanacError]) -> None:
+def test_every_error_has_a_status_a_code_and_a_place_in_the_drawn_tree(
+    class_: type[errors.AlmanacError],
+) -> None:
     assert class_.__name__ in (errors.__doc__ or "")
     assert any(issubclass(class_, known) and known is not errors.AlmanacError for known in STATUS) or (
         class_ is errors.AlmanacError
@@ -67,7 +69,9 @@ def test_every_setting_is_documented_with_its_default(key: str, default: object)
 
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
-    documented = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", (DOCS / "configuration.md").read_text(), re.MULTILINE)
+    documented = re.findall(
+        r"^\| `([a-z_]+\.[a-z_]+)` \|", (DOCS / "configuration.md").read_text(), re.MULTILINE
+    )
     assert sorted(documented) == sorted(key for key, _ in keys(Config))
 
 
@@ -113,7 +117,9 @@ def test_help_loads_no_model_library_and_no_server() -> None:
         "heavy = {'xllamacpp', 'onnxruntime', 'ctransformers', 'fastembed', 'numpy', 'litestar', 'tantivy', 'qdrant_edge'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "LOADED []" in done.stdout
 
 
@@ -136,7 +142,11 @@ def test_only_the_adapters_import_their_vendor() -> None:
 
 
 def test_pages_and_styles_load_nothing_from_elsewhere() -> None:
-    for path in [*(ROOT / "web").rglob("*.html"), *(ROOT / "web").rglob("*.css"), *(ROOT / "web").rglob("*.js")]:
+    for path in [
+        *(ROOT / "web").rglob("*.html"),
+        *(ROOT / "web").rglob("*.css"),
+        *(ROOT / "web").rglob("*.js"),
+    ]:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"(?:https?:)?//[a-z0-9-]+\.[a-z]{2,}", text), path
         assert "<style" not in text, path
@@ -160,7 +170,9 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
     for floor in ("appliance", "web", "ingest", "llm", "search", "library"):
         for path in (ROOT / floor).rglob("*.py"):
             if path.name != "__init__.py" and "migrations" not in path.parts:
-                assert re.search(rf"\b{re.escape(path.name)}\b", readme), f"{path} is not in the README's tree"
+                assert re.search(rf"\b{re.escape(path.name)}\b", readme), (
+                    f"{path} is not in the README's tree"
+                )
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:

@@ -40,7 +40,9 @@ def gone(_: str) -> bool:
 
 
 def extracted(text: str = TEXT) -> Extracted:
-    return Extracted("Water", ("A. Author",), "en", 2020, (Section(0, 1, ("Water", "Boiling"), "boiling", text),))
+    return Extracted(
+        "Water", ("A. Author",), "en", 2020, (Section(0, 1, ("Water", "Boiling"), "boiling", text),)
+    )
 
 
 def chunks(text: str = TEXT) -> list[Chunk]:
@@ -61,7 +63,11 @@ def test_a_new_file_waits_on_the_shelf_of_its_first_folder(catalogue: Catalogue)
     receipt, id_ = catalogue.receive(file(), is_gone=here)
     document = catalogue.document(id_)
     assert receipt is Receipt.NEW
-    assert (document.state, document.shelf, document.path) == (DocumentState.WAITING, "water", "water/boiling.md")
+    assert (document.state, document.shelf, document.path) == (
+        DocumentState.WAITING,
+        "water",
+        "water/boiling.md",
+    )
 
 
 def test_a_file_beside_the_shelves_has_no_shelf(catalogue: Catalogue) -> None:

@@ -28,7 +28,9 @@ def document(name: str = "water") -> Document:
     )
 
 
-def passage(text: str, *, similarity: float | None = 0.6, path: tuple[str, ...] = ("Water", "Boiling")) -> Passage:
+def passage(
+    text: str, *, similarity: float | None = 0.6, path: tuple[str, ...] = ("Water", "Boiling")
+) -> Passage:
     excerpt = Excerpt(
         id=f"10000000-0000-4000-8000-{sum(text.encode()):012d}",
         document=document(),

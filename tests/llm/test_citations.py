@@ -8,7 +8,9 @@ from llm.citations import Citer
 from llm.events import Citation, Token
 
 BOILING = "Water › Boiling\nBring the water to a rolling boil and keep it boiling for 1 minute, or 3 minutes above 2,000 m."
-BLEACH = "Water › Bleach\nAdd 2 drops of plain household bleach to each litre of clear water and wait 30 minutes."
+BLEACH = (
+    "Water › Bleach\nAdd 2 drops of plain household bleach to each litre of clear water and wait 30 minutes."
+)
 
 
 def told(answer: str, *, size: int = 4, passages: tuple[str, ...] = (BOILING, BLEACH)) -> tuple[str, Citer]:
@@ -58,7 +60,9 @@ def test_a_point_inside_a_figure_or_an_abbreviation_ends_no_sentence() -> None:
 def test_list_items_are_cited_one_by_one() -> None:
     answer = "- Bring water to a rolling boil\n- Add 2 drops of household bleach to the clear water"
     shown, _ = told(answer)
-    assert shown == "- Bring water to a rolling boil[1]\n- Add 2 drops of household bleach to the clear water[2]"
+    assert (
+        shown == "- Bring water to a rolling boil[1]\n- Add 2 drops of household bleach to the clear water[2]"
+    )
 
 
 def test_japanese_sentences_are_cited() -> None:

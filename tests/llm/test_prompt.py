@@ -11,10 +11,16 @@ async def count_words(messages: list[Message]) -> int:
     return sum(len(str(message["content"]).split()) for message in messages)
 
 
-def prompt(budget: int, *texts: str, history: tuple[Message, ...] = (), question: str = "How long?") -> tuple[Any, int]:
+def prompt(
+    budget: int, *texts: str, history: tuple[Message, ...] = (), question: str = "How long?"
+) -> tuple[Any, int]:
     return asyncio.run(
         library_prompt(
-            question, history, [passage(text) for text in texts], budget_tokens=budget, count_tokens=count_words
+            question,
+            history,
+            [passage(text) for text in texts],
+            budget_tokens=budget,
+            count_tokens=count_words,
         )
     )
 

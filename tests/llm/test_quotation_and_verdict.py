@@ -7,7 +7,9 @@ from tests.llm.passages import passage
 
 
 def test_quotations_are_the_passages_own_words_each_with_its_citation() -> None:
-    events = list(quotations("How long to boil?", [passage("Boil it for a minute."), passage("Let it cool.")]))
+    events = list(
+        quotations("How long to boil?", [passage("Boil it for a minute."), passage("Let it cool.")])
+    )
     assert events == [
         Token("> Boil it for a minute."),
         Citation(1),
@@ -17,7 +19,11 @@ def test_quotations_are_the_passages_own_words_each_with_its_citation() -> None:
 
 
 def test_of_a_long_passage_the_sentences_that_matter_are_quoted_whole() -> None:
-    text = "Filler that says nothing. " * 30 + "Light the smoker with sumac. Keep a bucket of sand. " + "More of it. " * 30
+    text = (
+        "Filler that says nothing. " * 30
+        + "Light the smoker with sumac. Keep a bucket of sand. "
+        + "More of it. " * 30
+    )
     quoted = best_sentences(text, "How is the smoker lit with sumac?")
     assert "Light the smoker with sumac." in quoted
     assert len(quoted) <= 420
@@ -33,7 +39,10 @@ def test_a_related_passage_makes_a_question_answerable() -> None:
 
 
 def test_a_passage_with_the_questions_words_counts_also_when_there_are_no_vectors() -> None:
-    assert verdict("What is part PX-4471?", [passage("Part PX-4471 is a valve.", similarity=None)]) is Verdict.ANSWERABLE
+    assert (
+        verdict("What is part PX-4471?", [passage("Part PX-4471 is a valve.", similarity=None)])
+        is Verdict.ANSWERABLE
+    )
 
 
 def test_passages_that_have_nothing_to_do_with_the_question_are_no_answer() -> None:

@@ -68,7 +68,9 @@ def test_a_japanese_word_is_found_inside_a_sentence(lexical: LexicalIndex) -> No
     assert found(lexical, "飲み水")[0] == "1"
 
 
-@pytest.mark.parametrize("query", ['"', "a AND (", "title:", "*", "\x00", "[1 TO", "~~~", "\\", "+-!", "🜁", " ", "(" * 5000])
+@pytest.mark.parametrize(
+    "query", ['"', "a AND (", "title:", "*", "\x00", "[1 TO", "~~~", "\\", "+-!", "🜁", " ", "(" * 5000]
+)
 def test_no_query_is_syntax(lexical: LexicalIndex, query: str) -> None:
     lexical.add([chunk(1, "Boil the water")])
     lexical.commit()
@@ -118,7 +120,9 @@ def test_an_index_of_another_analysis_is_emptied(tmp_path: Path) -> None:
 
 
 def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: VectorIndex) -> None:
-    vectors.upsert([chunk(n, "", shelf="fire" if n == 3 else "water") for n in range(5)], [unit(n) for n in range(5)])
+    vectors.upsert(
+        [chunk(n, "", shelf="fire" if n == 3 else "water") for n in range(5)], [unit(n) for n in range(5)]
+    )
     best = vectors.search(unit(2), limit=5)
     assert best[0].id == chunk(2, "").id
     assert best[0].score == pytest.approx(1, abs=0.02)

@@ -1,5 +1,4 @@
-// A question asked: posts it, and shows the answer as it comes. Owns the answer
-// section of the page and nothing else.
+// A question asked: posts it, and shows the answer as it comes.
 
 import { make } from "./dom.js";
 import { Prose } from "./prose.js";
@@ -22,9 +21,9 @@ class Asking {
     this.body = JSON.stringify({ question: section.dataset.question, shelf: section.dataset.shelf || null });
     this.sources = new Sources(this.part("sources"));
     this.prose = this.#blank();
-    this.part("stop").addEventListener("click", () => this.#abort.abort());
-    this.part("retry").addEventListener("click", () => this.start());
-    this.part("copy").addEventListener("click", () => this.copy());
+    this.part("stop").onclick = () => this.#abort.abort();
+    this.part("retry").onclick = () => this.start();
+    this.part("copy").onclick = () => this.copy();
     document.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.#isRunning) return;
       event.preventDefault(); // Escape would empty the box as well.
@@ -46,18 +45,19 @@ class Asking {
       if (this.#isRunning) this.#fail("The answer broke off before its end.");
     } catch (error) {
       if (signal.aborted) this.#end("Stopped.", "retry");
-      else this.#fail(error instanceof TypeError ? "The appliance could not be reached." : `${error}`);
+      else if (error instanceof TypeError) this.#fail("The appliance could not be reached.");
+      else this.#fail(/** @type {Error} */ (error).message);
     }
   }
 
-  /** @param {AnswerEvent[]} events heard before; shown without asking again */
+  /** @param {AnswerEvent[]} events heard before */
   replay(events) {
     this.#begin();
     for (const event of events) this.#show(event);
   }
 
-  async copy() {
-    const isCopied = await copied(`${this.prose.text}\n\n${this.sources.text}`.trim());
+  copy() {
+    const isCopied = copied(`${this.prose.text}\n\n${this.sources.text}`.trim());
     this.#say(isCopied ? "Copied." : "This browser would not copy; please select the text.");
   }
 
@@ -123,7 +123,7 @@ class Asking {
   }
 
   /** @param {string[]} sentences */
-  #note(sentences) {
+  #note(sentences = []) {
     this.part("notes").append(...sentences.map((one) => make("li", {}, one)));
   }
 
@@ -143,19 +143,17 @@ async function* ask(body, signal) {
   const answer = await fetch("/api/ask", { method: "POST", headers, body, signal });
   if (!answer.ok || !answer.body) {
     const problem = await answer.json().catch(() => ({}));
-    throw problem.detail ?? `The appliance answered with status ${answer.status}.`;
+    throw new Error(problem.detail ?? `The appliance answered with status ${answer.status}.`);
   }
   for await (const { event, data } of readEvents(answer.body)) yield { event, data: JSON.parse(data) };
 }
 
 /**
- * The clipboard API exists only on https and localhost; a house is neither.
+ * The old way: navigator.clipboard exists only on https, and a house has none.
  * @param {string} text
  */
-async function copied(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
-  const area = document.createElement("textarea");
-  area.value = text;
+function copied(text) {
+  const area = /** @type {HTMLTextAreaElement} */ (make("textarea", {}, text));
   document.body.append(area);
   area.select();
   const isCopied = document.execCommand("copy");
@@ -163,8 +161,8 @@ async function copied(text) {
   return isCopied;
 }
 
-// Following [1] into the book and coming back must not set the model to work
-// again: a finished answer is kept for this tab, and shown on the way back.
+// Coming back from the book at [1] must not set the model to work again: a
+// finished answer is kept for this tab.
 
 /**
  * @param {string} body
@@ -174,25 +172,21 @@ function keep(body, events) {
   try {
     sessionStorage.setItem(body, JSON.stringify(events));
   } catch {
-    // Full or switched off: coming back then asks again.
+    // Full or switched off: it will be asked again.
   }
 }
 
 /** @param {string} body */
 function kept(body) {
   try {
-    const [arrival] = performance.getEntriesByType("navigation");
-    const isBack = /** @type {PerformanceNavigationTiming} */ (arrival).type === "back_forward";
-    return isBack ? JSON.parse(sessionStorage.getItem(body) ?? "null") : null;
+    const [arrival] = /** @type {PerformanceNavigationTiming[]} */ (performance.getEntriesByType("navigation"));
+    return arrival.type === "back_forward" && JSON.parse(sessionStorage.getItem(body) ?? "null");
   } catch {
     return null;
   }
 }
 
-const section = /** @type {HTMLElement | null} */ (document.querySelector("[data-answer]"));
-if (section) {
-  const asking = new Asking(section);
-  const before = kept(asking.body);
-  if (before) asking.replay(before);
-  else void asking.start();
-}
+const asking = new Asking(/** @type {HTMLElement} */ (document.querySelector("[data-answer]")));
+const before = kept(asking.body);
+if (before) asking.replay(before);
+else void asking.start();

@@ -5,7 +5,7 @@ const line = /** @type {HTMLInputElement | null} */ (document.querySelector("[da
 const ask = /** @type {HTMLButtonElement | null} */ (document.querySelector("[data-ask-button]"));
 
 document.addEventListener("keydown", (event) => {
-  const isTyping = event.target instanceof Element && event.target.closest("input, textarea, select");
+  const isTyping = event.target instanceof Element && event.target.closest("input, select");
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
   event.preventDefault();
   line?.select();

@@ -1,4 +1,4 @@
-// The one way to make an element here. Strings become text nodes, never HTML.
+// Makes elements. Strings become text nodes, never HTML.
 
 /**
  * @param {string} tag

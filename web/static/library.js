@@ -1,6 +1,5 @@
-// Keeps the library page true while documents are being read: fetches the same
-// page and puts its live region in place of the old one. Ends when nothing is
-// left to read, and rests while nobody looks.
+// Keeps the library page true while documents are being read, by fetching it
+// again. Ends when nothing is left to read, and rests while nobody looks.
 
 const REFRESH_MS = 3000;
 let timer = 0;
@@ -13,11 +12,12 @@ function renew(html) {
   const old = region();
   if (!found || old.isEqualNode(found)) return;
   const fresh = /** @type {HTMLElement} */ (document.importNode(found, true));
-  // The link the reader stands on must not vanish from under them.
+  // The link one stands on must not vanish.
   const held = old.contains(document.activeElement) && document.activeElement?.getAttribute("href");
   old.replaceWith(fresh);
   if (held) [...fresh.querySelectorAll("a")].find((link) => link.getAttribute("href") === held)?.focus({ preventScroll: true });
-  if (fresh.dataset.summary !== old.dataset.summary) document.querySelector("[data-live-status]")?.replaceChildren(fresh.dataset.summary ?? "");
+  const { summary = "" } = fresh.dataset;
+  if (summary !== old.dataset.summary) document.querySelector("[data-live-status]")?.replaceChildren(summary);
 }
 
 async function refresh() {
@@ -25,7 +25,7 @@ async function refresh() {
     const page = await fetch(location.href, { cache: "no-store" });
     if (page.ok) renew(await page.text());
   } catch {
-    // The appliance may be restarting; the next round will tell.
+    // It may be restarting; the next round will tell.
   }
   schedule();
 }

@@ -3,8 +3,8 @@
 
 import { make } from "./dom.js";
 
-// A citation stands in the text as one private-use letter, U+E000 + n; letters
-// of that area in the text itself have no shape anyone agrees on, and go.
+// A citation stands in the text as one private-use letter, U+E000 + n. Such
+// letters in the text itself have no shape anyone agrees on, and go.
 const CITE = 0xe000;
 const CITES = /([\ue000-\uf8ff])/;
 const AUTO = { dir: "auto" };
@@ -29,13 +29,13 @@ export class Prose {
   /** @param {string} text */
   write(text) {
     this.#text += text.replace(/[\r\ue000-\uf8ff]/g, "");
-    this.#draw(false);
+    this.#draw();
   }
 
   /** @param {number} n */
   cite(n) {
     this.#text += String.fromCharCode(CITE + n);
-    this.#draw(false);
+    this.#draw();
   }
 
   end() {
@@ -48,11 +48,10 @@ export class Prose {
   }
 
   /**
-   * Blocks before the last can change no more and are left alone: a link in
-   * them keeps its focus, a selection stays.
-   * @param {boolean} isEnd
+   * Blocks before the last can change no more and stay: so do focus and
+   * selection in them.
    */
-  #draw(isEnd) {
+  #draw(isEnd = false) {
     const blocks = toBlocks(this.#text);
     const settled = isEnd ? blocks.length : Math.max(blocks.length - 1, 0);
     while (this.target.childNodes.length > this.#settled) this.target.lastChild?.remove();
@@ -98,5 +97,5 @@ export function toBlocks(text) {
 
 /** @param {string} text */
 function plain(text) {
-  return text.replace(/[\ue000-\uf8ff]/g, (letter) => `[${letter.charCodeAt(0) - CITE}]`);
+  return text.replaceAll("**", "").replace(/[\ue000-\uf8ff]/g, (letter) => `[${letter.charCodeAt(0) - CITE}]`);
 }

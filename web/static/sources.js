@@ -4,12 +4,10 @@ import { make } from "./dom.js";
 
 /** @typedef {{n: number, document: {title: string}, passage: {text: string, heading_path: string[], href: string}}} Source */
 
-const QUOTE_LETTERS = 180;
-
 export class Sources {
   /** @type {Map<number, Source>} */
   #sources = new Map();
-  /** @type {Set<number>} */
+  /** @type {Set<Source>} */
   #cited = new Set();
 
   /** @param {HTMLElement} section holds the list, and hides while it is empty */
@@ -33,7 +31,7 @@ export class Sources {
     const source = this.#sources.get(n);
     const item = document.getElementById(`source-${n}`);
     if (!source || !item) return `[${n}]`;
-    this.#cited.add(n);
+    this.#cited.add(source);
     item.dataset.cited = "";
     const title = name(source);
     return make("a", { class: "cite", href: href(source), title, "aria-label": `Source ${n}: ${title}`, "aria-details": item.id }, `[${n}]`);
@@ -47,8 +45,7 @@ export class Sources {
 
   /** The cited sources, a line each. */
   get text() {
-    const cited = [...this.#sources.values()].filter(({ n }) => this.#cited.has(n));
-    return cited.map((source) => `[${source.n}] ${name(source)}`).join("\n");
+    return [...this.#cited].map((source) => `[${source.n}] ${name(source)}`).join("\n");
   }
 }
 
@@ -71,12 +68,6 @@ function entry(source) {
     make("span", { class: "source-number" }, `${n}`),
     make("a", { class: "source-title", href: href(source), dir: "auto" }, document.title),
     make("p", { class: "slant" }, passage.heading_path.join(" › ")),
-    make("p", { dir: "auto" }, shortened(passage.text)),
+    make("p", { dir: "auto" }, passage.text.replace(/^(.{160}\S{0,20}).+/su, "$1 …")),
   );
-}
-
-/** @param {string} text by code points: half a letter must not be shown */
-function shortened(text) {
-  const letters = [...text];
-  return letters.length > QUOTE_LETTERS ? `${letters.slice(0, QUOTE_LETTERS).join("").replace(/\s\S{0,20}$/, "")} …` : text;
 }

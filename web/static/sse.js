@@ -1,6 +1,5 @@
 // Server-sent events out of a fetch body, by the WHATWG rules: three kinds of
-// line end, comments, `data` over several lines, an event ended by an empty
-// line, and one left unended at the close thrown away.
+// line end, comments, `data` over several lines; an unended event is dropped.
 
 /** Takes text cut anywhere; gives the events that became whole. */
 export class SseParser {
@@ -16,7 +15,7 @@ export class SseParser {
    */
   push(text) {
     if (!text) return [];
-    // A CR at the cut has ended its line; an LF after it ends nothing more.
+    // A CR at the cut ended its line; the LF after it ends no other.
     const fresh = this.#isAfterCr && text.startsWith("\n") ? text.slice(1) : text;
     this.#isAfterCr = text.endsWith("\r");
     const lines = (this.#rest + fresh).split(/\r\n|\n|\r/);
@@ -26,14 +25,10 @@ export class SseParser {
 
   /** @param {string} line */
   #take(line) {
-    if (line === "") return this.#dispatch();
     const [, field, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
     if (field === "event") this.#event = value;
     if (field === "data") this.#data.push(value);
-    return [];
-  }
-
-  #dispatch() {
+    if (line) return [];
     const whole = this.#data.length ? [{ event: this.#event || "message", data: this.#data.join("\n") }] : [];
     this.#event = "";
     this.#data = [];

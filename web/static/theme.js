@@ -1,15 +1,14 @@
-// Day or night. Loaded in the head, before any style, so that a page chosen
-// dark never flashes white. Choosing what the system wants forgets the choice.
+// Day or night. Loaded before any style: a page chosen dark never flashes white.
+// To choose what the system wants is to forget the choice.
 (() => {
   const KEY = "almanac-theme";
   const root = document.documentElement;
   const night = matchMedia("(prefers-color-scheme: dark)");
-  const isDark = () => (root.dataset.theme ?? (night.matches ? "dark" : "light")) === "dark";
+  const isDark = () => (root.dataset.theme || (night.matches ? "dark" : "light")) === "dark";
 
   /** @param {string | null} theme */
   function show(theme) {
-    if (theme === "dark" || theme === "light") root.dataset.theme = theme;
-    else delete root.dataset.theme;
+    root.dataset.theme = theme ?? "";
     label();
   }
 
@@ -22,10 +21,9 @@
 
   function toggle() {
     const isNight = !isDark();
-    const theme = isNight === night.matches ? null : isNight ? "dark" : "light";
+    const theme = isNight === night.matches ? "" : isNight ? "dark" : "light";
     show(theme);
-    if (theme) localStorage.setItem(KEY, theme);
-    else localStorage.removeItem(KEY);
+    localStorage.setItem(KEY, theme);
   }
 
   night.addEventListener("change", label);

@@ -1,11 +1,11 @@
-// The front page's date, and tonight's moon. Knows only the browser's clock.
+// The front page's date and tonight's moon, by the browser's clock.
 
 const PHASES = ["New moon", "Waxing crescent", "First quarter", "Waxing gibbous", "Full moon", "Waning gibbous", "Last quarter", "Waning crescent"];
 const HALF_A_DAY = 6.1; // degrees
 
 /**
- * The moon's elongation from the sun in degrees, 0 <= e < 360: 0 is new, 180
- * full. Meeus, Astronomical Algorithms, 48.4; good to a degree.
+ * The moon's elongation, 0 <= e < 360 degrees: 0 is new, 180 full. Meeus,
+ * Astronomical Algorithms, 48.4; good to a degree.
  * @param {number} ms since 1970
  */
 export function elongation(ms) {
@@ -24,7 +24,7 @@ export function phase(e) {
   return PHASES[Math.abs(e - quarter * 90) < HALF_A_DAY ? (quarter % 4) * 2 : Math.floor(e / 90) * 2 + 1];
 }
 
-/** @param {number} e elongation; the disc's centre is (60, 60), north is up */
+/** @param {number} e elongation; north is up, the centre at (60, 60) */
 export function litPath(e) {
   const limb = e < 180 ? 1 : 0;
   const cos = Math.cos((e * Math.PI) / 180);

@@ -1,0 +1,43 @@
+"""Run benchmarks and print one Markdown table a benchmark."""
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+NAMES = ("embedding", "chat", "start")
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}, no GPU used"
+
+
+def main() -> None:
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(NAMES)} (default: all)")
+    names = given.parse_args().names or NAMES
+    print(f"Machine: {machine()}. {time.strftime('%Y-%m-%d')}.\n")
+    for name in names:
+        if name not in NAMES:
+            sys.exit(f"there is no benchmark {name!r}; there are {', '.join(NAMES)}")
+        module = importlib.import_module(f"tests.bench.bench_{name}")
+        print(f"### {(module.__doc__ or '').splitlines()[0]}\n")
+        for row in module.run():
+            print(row, flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()

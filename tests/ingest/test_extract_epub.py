@@ -1,0 +1,246 @@
+"""What a book's package says about its pages, and what an archive may not do."""
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ingest.extract import extract
+from ingest.extract.epub import extract_epub
+from ingest.extract.outline import Limits
+from library.errors import UnreadableFile
+from library.values import Section
+from tests.ingest.books import METADATA, one_page, opf, write_epub, xhtml
+
+ENCRYPTION = (
+    '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container" '
+    'xmlns:enc="http://www.w3.org/2001/04/xmlenc#"><enc:EncryptedData><enc:EncryptionMethod Algorithm="{}"/>'
+    '<enc:CipherData><enc:CipherReference URI="{}"/></enc:CipherData></enc:EncryptedData></encryption>'
+)
+AES = "http://www.w3.org/2001/04/xmlenc#aes256-cbc"
+OBFUSCATED = "http://www.idpf.org/2008/embedding"
+
+
+def paths(sections: tuple[Section, ...]) -> list[tuple[str, ...]]:
+    return [section.heading_path for section in sections]
+
+
+def test_metadata_becomes_title_authors_language_and_year(tmp_path: Path) -> None:
+    metadata = (
+        "<dc:title> The\n Book </dc:title><dc:title>Subtitle</dc:title>"
+        '<dc:creator opf:role="aut">Ann</dc:creator><dc:creator opf:role="ill">Bob</dc:creator>'
+        '<dc:language>en_GB</dc:language><dc:date opf:event="conversion">2020-01-01</dc:date>'
+        '<dc:date opf:event="publication">c. 1897</dc:date>'
+    )
+    book = extract(write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, metadata=metadata))
+    assert (book.title, book.authors, book.language, book.year) == ("The Book", ("Ann",), "en-gb", 1897)
+
+
+def test_without_metadata_the_first_heading_is_the_title_and_then_the_file_name(tmp_path: Path) -> None:
+    named = write_epub(tmp_path / "a.epub", {"p.xhtml": xhtml("<h1>Fire</h1><p>x</p>")}, metadata="")
+    bare = write_epub(tmp_path / "water_and-salt.epub", {"p.xhtml": xhtml("<p>x</p>")}, metadata="")
+    assert (extract(named).title, extract(bare).title) == ("Fire", "Water and salt")
+
+
+def test_pages_are_read_in_spine_order_once_and_missing_ones_are_passed_over(tmp_path: Path) -> None:
+    pages = {"b.xhtml": xhtml("<p>second</p>"), "a.xhtml": xhtml("<p>first</p>")}
+    refs = ('idref="i1"', 'idref="i2"', "", 'idref="i0" linear="no"', 'idref="i1"')
+    spine = "".join(f"<itemref {ref}/>" for ref in refs)
+    package = opf([*pages, "gone.xhtml"], spine=spine)
+    book = extract(write_epub(tmp_path / "b.epub", dict(pages), package=package))
+    assert [section.text for section in book.sections] == ["first", "second"]
+    assert [section.ordinal for section in book.sections] == [0, 1]
+
+
+def test_names_in_another_case_form_or_encoding_are_found(tmp_path: Path) -> None:
+    package = opf(["Caf%C3%A9%201.XHTML"])
+    path = write_epub(
+        tmp_path / "b.epub", {}, package=package, extra={"OEBPS/cafe\u0301 1.xhtml": xhtml("<p>x</p>")}
+    )
+    assert [section.text for section in extract(path).sections] == ["x"]
+
+
+def test_a_page_without_headings_is_titled_by_the_table_of_contents(tmp_path: Path) -> None:
+    pages = {"a.xhtml": xhtml("<p>x</p>"), "b.xhtml": xhtml("<p>y</p><p id='two'>z</p><p>w</p>")}
+    contents = '<li><a href="a.xhtml">One</a></li><li><a href="b.xhtml">Two</a></li><li><a href="b.xhtml#two">Three</a></li>'
+    book = extract(write_epub(tmp_path / "b.epub", dict(pages), contents=contents))
+    assert [(section.heading_path, section.anchor, section.text) for section in book.sections] == [
+        (("A Book", "One"), "a.xhtml", "x"),
+        (("A Book", "Two"), "b.xhtml", "y"),
+        (("A Book", "Three"), "b.xhtml#two", "z\n\nw"),
+    ]
+
+
+def test_what_the_table_of_contents_puts_above_a_chapter_is_in_its_path(tmp_path: Path) -> None:
+    page = xhtml("<h1>Of Fire</h1><p>x</p><h1>Tinder</h1><p>y</p>")
+    contents = (
+        '<li><span>Part One</span><ol><li><a href="a.xhtml">1. Of Fire</a></li>'
+        '<li><a href="gone.xhtml">2</a></li></ol></li>'
+    )
+    book = extract(write_epub(tmp_path / "b.epub", {"a.xhtml": page}, contents=contents))
+    assert paths(book.sections) == [
+        ("A Book", "Part One", "1. Of Fire"),
+        ("A Book", "Part One", "1. Of Fire", "Tinder"),
+    ]
+    assert [section.level for section in book.sections] == [2, 3]
+
+
+def test_an_epub_2_contents_file_in_another_folder_is_understood(tmp_path: Path) -> None:
+    ncx = (
+        '<!DOCTYPE ncx PUBLIC "-//NISO//DTD ncx 2005-1//EN" "http://www.daisy.org/z3986/2005/ncx-2005-1.dtd">'
+        '<ncx xmlns="http://www.daisy.org/z3986/2005/ncx/"><navMap><navPoint id="n"><navLabel><text>Of Sea</text>'
+        '</navLabel><content src="p.xhtml"/></navPoint></navMap></ncx>'
+    )
+    listed = '<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>'
+    for toc in (' toc="ncx"', ""):  # some books forget to name it
+        package = opf(["p.xhtml"], manifest=listed, toc=toc)
+        path = write_epub(
+            tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, package=package, extra={"OEBPS/toc.ncx": ncx}
+        )
+        assert paths(extract(path).sections) == [("A Book", "Of Sea")]
+
+
+def test_a_broken_table_of_contents_costs_only_its_titles(tmp_path: Path) -> None:
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, contents="</ol></nav><li>")
+    assert [section.text for section in extract(path).sections] == ["x"]
+
+
+def test_a_foreign_page_is_read_through_its_fallback(tmp_path: Path) -> None:
+    manifest = '<item id="j" href="d.json" media-type="application/json" fallback="i0"/>'
+    package = opf(["p.xhtml"], manifest=manifest, spine='<itemref idref="j"/>')
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, package=package)
+    assert [section.text for section in extract(path).sections] == ["x"]
+
+
+def test_a_page_framed_by_another_is_read_after_it(tmp_path: Path) -> None:
+    path = write_epub(
+        tmp_path / "b.epub",
+        {"p.xhtml": xhtml('<p>x</p><iframe src="f.xhtml"></iframe>')},
+        extra={"OEBPS/f.xhtml": xhtml("<p>framed</p>")},
+    )
+    assert [section.text for section in extract(path).sections] == ["x", "framed"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "iso-8859-1", "cp1252"])
+def test_a_page_is_read_in_the_encoding_it_declares(tmp_path: Path, encoding: str) -> None:
+    declared = "utf-8" if encoding == "utf-8-sig" else encoding
+    page = f'<?xml version="1.0" encoding="{declared}"?><html><body><p>Grüße, café</p></body></html>'
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": page.encode(encoding)})
+    assert [section.text for section in extract(path).sections] == ["Grüße, café"]
+
+
+def test_page_breaks_leave_no_number_in_the_middle_of_a_sentence(tmp_path: Path) -> None:
+    path = one_page(tmp_path, '<p>the boy <span epub:type="pagebreak" id="p9">9</span>ran</p>')
+    assert [section.text for section in extract(path).sections] == ["the boy ran"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "vendor"),
+    [
+        ({"META-INF/encryption.xml": ENCRYPTION.format(AES, "OEBPS/p.xhtml")}, "copy protection"),
+        ({"META-INF/rights.xml": '<rights xmlns="http://ns.adobe.com/adept"/>'}, "Adobe"),
+        ({"META-INF/license.lcpl": "{}"}, "Readium"),
+        ({"META-INF/sinf.xml": "<sinf/>"}, "Apple"),
+    ],
+)
+def test_a_locked_book_says_so(tmp_path: Path, extra: dict[str, str | bytes], vendor: str) -> None:
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, extra=extra)
+    with pytest.raises(UnreadableFile, match=vendor):
+        extract(path)
+
+
+@pytest.mark.parametrize(
+    "encryption",
+    [ENCRYPTION.format(OBFUSCATED, "OEBPS/font.otf"), ENCRYPTION.format(AES, "OEBPS/film.mp4"), "<broken"],
+)
+def test_encryption_that_touches_no_text_locks_nothing(tmp_path: Path, encryption: str) -> None:
+    extra: dict[str, str | bytes] = {"META-INF/encryption.xml": encryption}
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, extra=extra)
+    assert [section.text for section in extract(path).sections] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (Limits(max_entries=3), "holds 4 files"),
+        (Limits(max_member_mib=1), "unpacks to 5 MiB"),
+        (Limits(max_expanded_mib=2), "unpacks to 5 MiB"),
+        (Limits(max_ratio=100), "unpacks to 5 MiB"),
+    ],
+)
+def test_an_archive_beyond_a_limit_is_refused(tmp_path: Path, limits: Limits, says: str) -> None:
+    path = one_page(tmp_path, "<p>" + "boom " * (1 << 20) + "</p>")
+    with pytest.raises(UnreadableFile, match=says):
+        extract_epub(path, limits)
+
+
+def test_what_is_not_text_is_never_unpacked_and_so_never_counts(tmp_path: Path) -> None:
+    extra: dict[str, str | bytes] = {"OEBPS/film.mp4": bytes(3 << 20)}
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, extra=extra)
+    assert extract_epub(path, Limits(max_expanded_mib=1)).sections
+
+
+def test_a_member_that_lies_about_its_size_is_cut_off(tmp_path: Path) -> None:
+    path = one_page(tmp_path, "<p>" + "boom " * (1 << 20) + "</p>")
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo("OEBPS/p.xhtml").file_size
+    path.write_bytes(content.replace(size.to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    with pytest.raises(UnreadableFile):
+        extract(path)
+
+
+def test_a_link_in_the_archive_is_not_followed(tmp_path: Path) -> None:
+    path = write_epub(tmp_path / "b.epub", {}, package=opf(["p.xhtml"]))
+    link = zipfile.ZipInfo("OEBPS/p.xhtml")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UnreadableFile, match="None of the chapters"):
+        extract(path)
+
+
+@pytest.mark.parametrize(
+    "href", ["../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "http://x.test/a.xhtml"]
+)
+def test_an_address_outside_the_archive_is_a_missing_chapter(tmp_path: Path, href: str) -> None:
+    path = write_epub(tmp_path / "b.epub", {}, package=opf([href]))
+    with pytest.raises(UnreadableFile, match="None of the chapters"):
+        extract(path)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "",
+        "<package",
+        "not xml at all",
+        "<package xmlns='http://www.idpf.org/2007/opf'/>",
+        "<package><metadata/><manifest><item/></manifest><spine><itemref/></spine></package>",
+        opf(["p.xhtml"], metadata="<meta/><dc:title/><!-- c --><dc:creator/><meta name='cover'/>"),
+        opf(["p.xhtml"], metadata=METADATA, manifest="<item id='x'/><item href=''/><!-- c -->"),
+    ],
+)
+def test_any_package_ends_in_sections_or_a_reason(tmp_path: Path, package: str) -> None:
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, package=package or " ")
+    assert outcome(path) in {"x", "refused"}
+
+
+def outcome(path: Path) -> str:
+    try:
+        return "\n".join(section.text for section in extract(path).sections)
+    except UnreadableFile as error:
+        return "refused" if str(error).endswith(".") else str(error)
+
+
+def test_any_byte_of_an_archive_may_be_wrong(tmp_path: Path) -> None:
+    whole = one_page(tmp_path, "<p>" + "some text " * 40 + "</p>").read_bytes()
+    broken = tmp_path / "broken.epub"
+    for at in range(0, len(whole), 7):
+        broken.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert outcome(broken)
+    for at in range(0, len(whole), 61):
+        broken.write_bytes(whole[:at])
+        with pytest.raises(UnreadableFile):
+            extract(broken)
