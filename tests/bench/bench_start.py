@@ -17,7 +17,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-
 from appliance.compose import open_stacks
 from appliance.config import Config, PathsConfig
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section

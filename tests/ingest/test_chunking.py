@@ -14,7 +14,7 @@ from library.values import Chunk, Section, indexed_text
 _PIECE = re.compile(
     r"\w{1,6}|[^\w\s]"
 )  # words in runs of six letters, punctuation alone: much like word pieces
-TOKENIZER = Path(__file__).parents[2] / "var" / "models" / "embedder" / "tokenizer.json"
+TOKENIZER = Path(__file__).parents[2] / "var" / "models" / "embedding" / "all-MiniLM-L6-v2" / "tokenizer.json"
 
 
 def count(texts: Sequence[str]) -> list[int]:

@@ -63,7 +63,8 @@ def test_names_in_another_case_form_or_encoding_are_found(tmp_path: Path) -> Non
 
 def test_a_page_without_headings_is_titled_by_the_table_of_contents(tmp_path: Path) -> None:
     pages = {"a.xhtml": xhtml("<p>x</p>"), "b.xhtml": xhtml("<p>y</p><p id='two'>z</p><p>w</p>")}
-    contents = '<li><a href="a.xhtml">One</a></li><li><a href="b.xhtml">Two</a></li><li><a href="b.xhtml#two">Three</a></li>'
+    entries = (("a.xhtml", "One"), ("b.xhtml", "Two"), ("b.xhtml#two", "Three"))
+    contents = "".join(f'<li><a href="{href}">{title}</a></li>' for href, title in entries)
     book = extract(write_epub(tmp_path / "b.epub", dict(pages), contents=contents))
     assert [(section.heading_path, section.anchor, section.text) for section in book.sections] == [
         (("A Book", "One"), "a.xhtml", "x"),
@@ -152,7 +153,12 @@ def test_a_locked_book_says_so(tmp_path: Path, extra: dict[str, str | bytes], ve
 
 @pytest.mark.parametrize(
     "encryption",
-    [ENCRYPTION.format(OBFUSCATED, "OEBPS/font.otf"), ENCRYPTION.format(AES, "OEBPS/film.mp4"), "<broken"],
+    [
+        ENCRYPTION.format(OBFUSCATED, "OEBPS/font.otf"),
+        ENCRYPTION.format(AES, "OEBPS/film.mp4"),
+        "<broken",
+        "",
+    ],
 )
 def test_encryption_that_touches_no_text_locks_nothing(tmp_path: Path, encryption: str) -> None:
     extra: dict[str, str | bytes] = {"META-INF/encryption.xml": encryption}

@@ -177,6 +177,11 @@ def test_nesting_is_read_or_refused_but_never_cut_short(depth: int) -> None:
             blocks(body)
 
 
+def test_a_text_longer_than_the_parser_holds_is_refused_rather_than_dropped() -> None:
+    with pytest.raises(UnreadableFile, match="without a break"):
+        blocks("<p>" + "long " * 2_200_000 + "</p><p>after</p>")
+
+
 def test_a_self_closed_script_does_not_swallow_a_page_that_is_not_well_formed() -> None:
     page = "<html><head><title/><script src='x'/></head><body><p>one<br>two & three<p>four</body></html>"
     found = html.events(html.parse(page, LIMITS))

@@ -95,7 +95,7 @@ def test_an_unsupported_an_empty_and_a_large_file_each_have_their_sentence(folde
 def test_the_digest_is_that_of_the_content(folder: LibraryFolder) -> None:
     put(folder, "a.md", b"same")
     put(folder, "b.md", b"same")
-    looks = {path: look for path, look in folder.walk()}
+    looks = dict(folder.walk())
     assert folder.inspect("a.md", looks["a.md"]).digest == folder.inspect("b.md", looks["b.md"]).digest
 
 
