@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from ingest.chunking import chunk
 
 from appliance.compose import Stacks, embedding_model_folder, open_stacks
 from appliance.config import Config
+from ingest.chunking import WordCounts, chunk
 from library.errors import InvalidRequest
 from library.values import DocumentState, Extracted, FileSeen, Section
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
 from search.values import Mode
 
-_TOGETHER = 512  # documents a commit, and chunks an embedding call
+_TOGETHER = 512  # documents a commit and an embedding call
 
 
 def evaluate_collection(
@@ -60,24 +60,25 @@ def evaluate_collection(
 
 
 def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str], None]) -> None:
-    count_tokens = TokenCounter(models)
+    count_tokens = WordCounts(TokenCounter(models))
     embedder = Embedder(models, threads=2)
     corpus, done = read_corpus(folder), 0
     while batch := list(islice(corpus, _TOGETHER)):
         for source in batch:
             _store(stacks, source, count_tokens)
         stacks.lexical.commit()
-        for document, digest in stacks.catalogue.lacking_vectors():
-            chunks = list(stacks.catalogue.indexed_chunks(document))
-            vectors = embedder.embed([piece.indexed_text for piece in chunks])
-            stacks.vectors.upsert(chunks, vectors.tolist())
-            stacks.catalogue.note_embedded({document.id: len(chunks)})
+        lacking = stacks.catalogue.lacking_vectors()
+        chunks = [piece for document, _ in lacking for piece in stacks.catalogue.indexed_chunks(document)]
+        vectors = embedder.embed([piece.indexed_text for piece in chunks])
+        stacks.vectors.upsert(chunks, vectors.tolist())
+        stacks.catalogue.note_embedded({document.id: document.chunks for document, _ in lacking})
+        for document, digest in lacking:
             stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE)
         done += len(batch)
         progress(f"indexed {done} documents")
 
 
-def _store(stacks: Stacks, source: CorpusDocument, count_tokens: TokenCounter) -> None:
+def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> None:
     text = source.text.strip() or source.title
     if not text:
         return

@@ -95,12 +95,13 @@ class WordCounts:
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
         split = [text.split() for text in texts]
-        unknown = list({word for words in split for word in words if word not in self._known})
+        # Not `words - known.keys()`, which walks through all that is known.
+        unknown = [word for word in set().union(*split) if word not in self._known]
         if unknown:
             if self._chars > _KNOWN_CHARS:
                 self._known.clear()
                 self._chars = 0
-                unknown = list({word for words in split for word in words})
+                unknown = list(set().union(*split))
             self._known.update(zip(unknown, self._count(unknown), strict=True))
             self._chars += sum(map(len, unknown))
         known = self._known.__getitem__

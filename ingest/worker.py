@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.chunking import CountTokens, WordCounts, chunk, fitting_path
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire
 from library.errors import IndexUnavailable, UnreadableFile
 from library.processes import die_with_parent
@@ -60,7 +61,7 @@ class _Hands:
 
     def __init__(self, model_folder: Path, threads: int) -> None:
         self._folder, self._threads = model_folder, threads
-        self._counter: TokenCounter | None = None
+        self._count_tokens: CountTokens | None = None
         self._embedder: Embedder | None = None
 
     def answer(self, request: Request) -> Reply:
@@ -79,14 +80,22 @@ class _Hands:
             )
 
     def _read(self, path: Path) -> Read:
-        from ingest.chunking import chunk  # noqa: PLC0415 - an embedding worker needs no parser
-        from ingest.extract import extract  # noqa: PLC0415
+        from ingest.extract import extract  # noqa: PLC0415 - an embedding worker needs no parser
 
-        if self._counter is None:
-            self._counter = TokenCounter(self._folder)
+        if self._count_tokens is None:
+            self._count_tokens = WordCounts(TokenCounter(self._folder))
         extracted = extract(path)
-        chunks = list(chunk(extracted.sections, count_tokens=self._counter, budget_tokens=BUDGET_TOKENS))
-        return Read(extracted, chunks)
+        # A path that would leave a chunk no room in the model's window loses
+        # its outer headings once and for all, so that what is shown, indexed
+        # and embedded is the same.
+        sections = tuple(
+            msgspec.structs.replace(
+                section, heading_path=fitting_path(section.heading_path, count_tokens=self._count_tokens)
+            )
+            for section in extracted.sections
+        )
+        chunks = list(chunk(sections, count_tokens=self._count_tokens, budget_tokens=BUDGET_TOKENS))
+        return Read(msgspec.structs.replace(extracted, sections=sections), chunks)
 
     def _embed(self, request: Embed) -> Embedded:
         if self._embedder is None:

@@ -121,7 +121,7 @@ class _Header:
             raise ModelFileInvalid(
                 f"{self._name} holds a vocabulary and no weights. Use the file of the whole model."
             )
-        facts: dict[str, float | str] = {}
+        facts: dict[str, object] = {}
         for _ in range(keys):
             self._key(facts)
         self._check_split(facts)
@@ -157,7 +157,7 @@ class _Header:
                 "Convert it, or download a current edition."
             )
 
-    def _key(self, facts: dict[str, float | str]) -> None:
+    def _key(self, facts: dict[str, object]) -> None:
         length = self._count()
         if length > MAX_KEY_BYTES:
             self._damaged(f"has a key of {length} bytes")
@@ -200,7 +200,7 @@ class _Header:
             if self._at > len(self._window):
                 self._skip(0)
 
-    def _check_split(self, facts: dict[str, float | str]) -> None:
+    def _check_split(self, facts: dict[str, object]) -> None:
         part, parts = _whole(facts.get("split.no")), _whole(facts.get("split.count"))
         if part > 0:
             raise ModelFileInvalid(
@@ -208,7 +208,7 @@ class _Header:
                 "Name the first part; the others are found beside it."
             )
 
-    def _check_tensors(self, tensors: int, facts: dict[str, float | str]) -> None:
+    def _check_tensors(self, tensors: int, facts: dict[str, object]) -> None:
         """Every tensor must end inside the file: this is how a broken download shows."""
         alignment = _whole(facts.get("general.alignment", 32))
         if alignment == 0 or alignment & (alignment - 1):
@@ -282,12 +282,12 @@ class _Header:
         raise ModelFileInvalid(f"{self._name} is damaged: its header {fact}. Download it again.")
 
 
-def _whole(value: float | str | None) -> int:
+def _whole(value: object) -> int:
     """A key's value as a count; 0 for one that is no whole positive number of 32 bits."""
     return value if isinstance(value, int) and 0 < value < 2**32 else 0
 
 
-def _printable(value: float | str | None) -> str:
+def _printable(value: object) -> str:
     """A file's own words may be hostile: no control characters, at most 120 characters."""
     if not isinstance(value, str):
         return ""

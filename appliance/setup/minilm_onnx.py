@@ -17,10 +17,14 @@ Weights are rounded to -64..64, not -127..127: a processor without VNNI adds
 two uint8 × int8 products in 16 bits, and 255 x 64 x 2 still fits. It costs
 0.001 of cosine (0.9964 to float32, where batch-wide scales reach 0.9949) and
 the vectors are then the same on every processor.
+
+Whoever changes the graph so that it gives other vectors raises models.RECIPE,
+so that indexes made with the old ones are made again.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,10 +36,6 @@ DIMENSIONS = 384
 HEADS = 12
 LAYERS = 6
 LAYER_NORM_EPSILON = 1e-12
-
-# Change this whenever the graph gives other vectors than before: it is part of
-# the model's digest, and an index made with another digest is made again.
-RECIPE = 1
 
 _WEIGHT_LIMIT = 64
 _ACTIVATION_LIMIT = 127
@@ -183,7 +183,7 @@ class _Graph:
         return self._node("Mul", product, row_scales)
 
     def _quantise_rows(self, x: str) -> tuple[str, str]:
-        """x as uint8 around 128, and its scales [batch, sequence, 1]; query, key and value share them."""
+        """The rows of x as uint8 around 128, and its scales [batch, sequence, 1]; query, key and value share them."""
         if x not in self._quantised:
             largest = self._node(
                 "ReduceMax", self._node("Abs", x), self._integers("last axis", -1), keepdims=1
@@ -203,7 +203,7 @@ class _Graph:
             self._quantised[x] = self._node("Reshape", pieces, self._node("Shape", x)), scales
         return self._quantised[x]
 
-    def _node(self, kind: str, *inputs: str, output: str = "", domain: str = "", **attributes: object) -> str:
+    def _node(self, kind: str, *inputs: str, output: str = "", domain: str = "", **attributes: Any) -> str:
         name = f"{kind} {len(self._nodes)}"
         output = output or name
         self._nodes.append(

