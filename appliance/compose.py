@@ -21,7 +21,7 @@ from ingest.inbox import Inbox
 from ingest.link import WorkerLink
 from ingest.pipeline import Pipeline
 from ingest.reconcile import reconcile
-from ingest.worker import WorkerOrders
+from ingest.wire import WorkerOrders
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, SetupError
 from library.excerpts import Excerpts

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.link import WorkerLink, WorkerLost
-from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable
-from ingest.worker import WorkerOrders
+from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable, WorkerOrders
 from search.embedder import DIMENSIONS
 from tests.places import embedding_model
 
