@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingest.extract import FORMATS
+from ingest.formats import FORMATS
 from library.errors import UnreadableFile
 from library.values import FileSeen
 

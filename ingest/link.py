@@ -15,8 +15,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ingest.wire import Reply, Request, Wire
-from ingest.worker import WorkerOrders
+from ingest.wire import Reply, Request, Wire, WorkerOrders
 
 
 class WorkerLost(Exception):

@@ -51,6 +51,16 @@ class Broken(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+class WorkerOrders(msgspec.Struct, frozen=True):
+    """What the parent says on the command line, as JSON. Nothing in it is secret."""
+
+    socket_fd: int
+    model_folder: str
+    threads: int
+    memory_mib: int  # address space; 0 for no limit
+    nice: int
+
+
 Request = Extract | Embed
 Reply = Read | Unreadable | Embedded | Broken
 

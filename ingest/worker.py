@@ -17,20 +17,11 @@ from pathlib import Path
 import msgspec
 
 from ingest.chunking import CountTokens, WordCounts, chunk, fitting_path
-from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire
+from ingest.extract import extract
+from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire, WorkerOrders
 from library.errors import IndexUnavailable, UnreadableFile
 from library.processes import die_with_parent
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
-
-
-class WorkerOrders(msgspec.Struct, frozen=True):
-    """What the parent says on the command line, as JSON. Nothing in it is secret."""
-
-    socket_fd: int
-    model_folder: str
-    threads: int
-    memory_mib: int  # address space; 0 for no limit
-    nice: int
 
 
 def main(argument: str) -> None:
@@ -80,8 +71,6 @@ class _Hands:
             )
 
     def _read(self, path: Path) -> Read:
-        from ingest.extract import extract  # noqa: PLC0415 - an embedding worker needs no parser
-
         if self._count_tokens is None:
             self._count_tokens = WordCounts(TokenCounter(self._folder))
         extracted = extract(path)

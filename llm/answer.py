@@ -8,16 +8,18 @@ Knows no HTTP and no file. Its hard rule: every stream ends with exactly one
 Done or Failed; closing the stream early stops the model.
 """
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from library.errors import AlmanacError, ModelFailed, ModelUnavailable
 from llm.citations import Citer
-from llm.engine import Engine
 from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage
 from llm.prompt import Message, library_prompt, passage_text
 from llm.quotation import quotations
@@ -27,11 +29,15 @@ from search.precedence import Precedence
 from search.retriever import Retriever
 from search.values import Passage
 
+if TYPE_CHECKING:
+    from llm.engine import Engine
+
 log = logging.getLogger(__name__)
 
 # Retrieved before exact duplicates (the same book in two formats) are dropped.
 _RETRIEVED_PER_PASSAGE = 3
 _NOT_FOUND = "The library does not seem to hold anything on this."
+_IN_ITS_OWN_WORDS = "\n\nThe library says:\n\n"
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -148,6 +154,11 @@ class Answerer:
                         yield event
         for event in citer.finish():
             yield event
+        if citer.cited == 0:
+            # A small model's own words match nothing; then the library speaks for itself.
+            yield Token(_IN_ITS_OWN_WORDS)
+            for event in quotations(question.text, passages, most=2):
+                yield event
         yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, _notices(citer, finish_reason))
 
     async def _quoted(
@@ -175,10 +186,13 @@ def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
 
 def _notices(citer: Citer, finish_reason: str) -> tuple[str, ...]:
     notices = []
-    if citer.unsupported:
+    unmatched = citer.sentences - citer.cited
+    if unmatched:
+        sentences = (
+            "The sentence" if citer.sentences == 1 else f"{unmatched} of the {citer.sentences} sentences"
+        )
         notices.append(
-            f"{citer.unsupported} of {citer.sentences} sentences could not be matched to the passages; "
-            "check them against the sources."
+            f"{sentences} that the model wrote could not be matched to a passage; trust the library's words first."
         )
     if finish_reason == "length":
         notices.append("The answer was cut off at its length limit.")

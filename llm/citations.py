@@ -24,7 +24,7 @@ _FIGURE = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
 class Citer:
-    """Follows one answer. `unsupported` counts the sentences that no passage says."""
+    """Follows one answer. Of its `sentences`, `cited` are said by a passage."""
 
     def __init__(self, passages: Sequence[str]) -> None:
         """`passages` are the texts, headings included, that the model was given, in order."""
@@ -34,7 +34,7 @@ class Citer:
         self._sentence = ""
         self._hints: list[int] = []
         self.sentences = 0
-        self.unsupported = 0
+        self.cited = 0
 
     def feed(self, text: str) -> Iterator[Token | Citation]:
         """Pass streamed text on, without the model's marks and with our citations."""
@@ -83,9 +83,8 @@ class Citer:
             return
         self.sentences += 1
         supporting = self._supporting(terms, set(_FIGURE.findall(sentence)), hints)
-        if supporting is None:
-            self.unsupported += 1
-        else:
+        if supporting is not None:
+            self.cited += 1
             yield Citation(supporting)
 
     def _supporting(self, terms: set[str], figures: set[str], hints: list[int]) -> int | None:

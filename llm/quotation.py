@@ -15,9 +15,11 @@ _QUOTED_CHARACTERS = 420
 _SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*\s*|\n+")
 
 
-def quotations(question: str, passages: Sequence[Passage]) -> Iterator[Token | Citation]:
-    """Quote the best passages as Markdown quotations, each with its citation."""
-    for n, passage in enumerate(passages[:_QUOTED_PASSAGES], start=1):
+def quotations(
+    question: str, passages: Sequence[Passage], *, most: int = _QUOTED_PASSAGES
+) -> Iterator[Token | Citation]:
+    """Quote the best `most` passages as Markdown quotations, each with its citation."""
+    for n, passage in enumerate(passages[:most], start=1):
         quoted = " ".join(best_sentences(passage.excerpt.text, question).split())
         yield Token(f"{'' if n == 1 else chr(10) * 2}> {quoted}")
         yield Citation(n)

@@ -14,6 +14,8 @@ worker ready, `engine()` says so in a sentence instead of waiting.
     ABSENT: there is no model to start. stop() leads to STOPPED from anywhere.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import enum
@@ -31,13 +33,16 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
-from llm.engine import Engine
 from llm.gguf import inspect
 from llm.worker import Listening, Outcome, Refused, WorkerOrders
+
+if TYPE_CHECKING:
+    from llm.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -203,8 +208,12 @@ class Supervisor:
         except OSError as error:
             return _Ended(f"The chat model's process could not be started: {error}.", 0)
 
-    async def _serve(self, worker: "_Worker", orders: WorkerOrders, *, first: bool) -> _Ended:
+    async def _serve(self, worker: _Worker, orders: WorkerOrders, *, first: bool) -> _Ended:
         """Have the worker load the model; then hand out its engine for as long as it is well."""
+        # While the worker loads: its client library is a tenth of a second that
+        # the first page need not wait for.
+        from llm.engine import Engine  # noqa: PLC0415
+
         outcome = await worker.obey(orders, self._settings.load_timeout_s)
         if not isinstance(outcome, Listening):
             reason = f"The chat model {orders.model_id} could not be loaded: {worker.why()}."
@@ -227,7 +236,7 @@ class Supervisor:
             self._engine = None
             await engine.aclose()
 
-    async def _until_ill(self, worker: "_Worker", engine: Engine) -> str:
+    async def _until_ill(self, worker: _Worker, engine: Engine) -> str:
         missed = 0
         while not await worker.gone_within(self._settings.health_interval_s):
             well = await engine.healthy(within_s=self._settings.health_timeout_s)
@@ -262,7 +271,7 @@ class _Worker:
         self._gone = asyncio.create_task(process.wait())
 
     @classmethod
-    async def started(cls, command: tuple[str, ...]) -> "_Worker":
+    async def started(cls, command: tuple[str, ...]) -> _Worker:
         """Start a process in a session of its own, so that it can be killed with all it started."""
         return cls(
             await asyncio.create_subprocess_exec(

@@ -1,9 +1,9 @@
 """The embedder: texts in, unit vectors out.
 
 all-MiniLM-L6-v2 as int8 ONNX, run by ONNX Runtime; tokenised by `tokenizers`.
-Knows no index and no file but the model's own. Its hard rule: ONNX Runtime is
-imported when an embedder is opened and not before, so that a process which
-only counts tokens, or only answers /healthz, never pays for it.
+Knows no index and no file but the model's own. Its hard rule: its vendors are
+imported when a model is opened and not before, so that the main process serves
+its first pages without them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tokenizers
-
 from library.errors import IndexUnavailable
 
 if TYPE_CHECKING:
     import numpy as np
+    import tokenizers
 
 DIMENSIONS = 384
 # The model was trained on 256 word pieces; what is longer is cut off silently.
@@ -48,8 +47,12 @@ class TokenCounter:
 class Embedder:
     """An open model. `embed` may be called from several threads at once."""
 
-    def __init__(self, model_folder: Path, *, threads: int) -> None:
-        """Load the model. Raises IndexUnavailable when its files are missing or damaged."""
+    def __init__(self, model_folder: Path, *, threads: int, frugal: bool = False) -> None:
+        """Load the model. Raises IndexUnavailable when its files are missing or damaged.
+
+        `frugal` gives memory back after every call, which costs an eighth of
+        the speed: right for a process that embeds a query now and then.
+        """
         import numpy as np  # noqa: PLC0415 - the hard rule above
         import onnxruntime  # noqa: PLC0415
 
@@ -60,9 +63,8 @@ class Embedder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # The arena keeps the largest batch ever seen for ever; freeing costs
-        # nothing measurable beside the matrix products.
-        options.enable_cpu_mem_arena = False
+        # The arena keeps the memory of the largest batch ever seen for ever.
+        options.enable_cpu_mem_arena = not frugal
         # Spinning threads would take the cores that a query or an answer needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = model_folder / MODEL_FILE
@@ -117,7 +119,7 @@ class LazyEmbedder:
         with self._opening:
             if self._embedder is None:
                 try:
-                    self._embedder = Embedder(self._folder, threads=self._threads)
+                    self._embedder = Embedder(self._folder, threads=self._threads, frugal=True)
                     self.error = None
                 except IndexUnavailable as error:
                     self.error = str(error)
@@ -132,6 +134,8 @@ class LazyEmbedder:
 
 
 def _tokenizer(model_folder: Path) -> tokenizers.Tokenizer:
+    import tokenizers  # noqa: PLC0415 - the hard rule above
+
     path = model_folder / TOKENIZER_FILE
     try:
         tokenizer = tokenizers.Tokenizer.from_file(str(path))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Body, Parameter
+from litestar.params import Body, QueryParameter
 from litestar.response import Stream
 
 from library.errors import InvalidRequest
@@ -42,7 +42,7 @@ class AskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def documents(
     state: State,
     shelf: str | None = None,
-    document_state: Annotated[DocumentState | None, Parameter(query="state")] = None,
+    document_state: Annotated[DocumentState | None, QueryParameter(name="state")] = None,
     limit: int = 50,
     cursor: str | None = None,
 ) -> DocumentsShape:

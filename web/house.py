@@ -4,7 +4,6 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from llm.supervisor import ModelState, Supervisor
 
 from ingest.inbox import Inbox
 from ingest.pipeline import Pipeline
@@ -13,6 +12,7 @@ from library.excerpts import Excerpts
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
+from llm.supervisor import ModelState, Supervisor
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
 from search.precedence import Precedence

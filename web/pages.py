@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import get
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from litestar.response import Template
 
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
@@ -63,7 +63,7 @@ def front(state: State, q: str = "", shelf: str = "", ask: str = "", cursor: str
 def library(
     state: State,
     shelf: str = "",
-    document_state: Annotated[str, Parameter(query="state")] = "",
+    document_state: Annotated[str, QueryParameter(name="state")] = "",
     cursor: str | None = None,
 ) -> Template:
     """Every document and its state."""

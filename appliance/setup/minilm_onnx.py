@@ -39,6 +39,7 @@ LAYER_NORM_EPSILON = 1e-12
 
 _WEIGHT_LIMIT = 64
 _ACTIVATION_LIMIT = 127
+_WORD_LIMIT = 127  # looked up, never multiplied as integers
 _ZERO_POINT = 128
 _MASKED = -1e4  # exp(-1e4) is exactly 0 in float32, so padding weighs nothing
 _OPSET = 20  # the first with Gelu
@@ -57,7 +58,7 @@ def read_weights(safetensors: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def build(weights: Weights, *, int8: bool = True) -> onnx.ModelProto:
-    """The graph, with its weights inside: 59 MB as int8, 90 MB as float32.
+    """The graph, with its weights inside: 24 MB as int8, 90 MB as float32.
 
     float32 is what the int8 graph is measured against; the appliance runs int8.
     The same weights give the same bytes.
@@ -110,10 +111,22 @@ class _Graph:
             + self._weights["embeddings.token_type_embeddings.weight"][0]
         )
         length = self._node("Shape", "input_ids", start=1, end=2)
-        words = self._node("Gather", self._weight("embeddings.word_embeddings.weight"), "input_ids")
+        words = self._words()
         first = self._integers("axis 0", 0)
         here = self._node("Slice", self._constant("places", places), first, length, first)
         return self._layer_norm(self._node("Add", words, here), "embeddings.LayerNorm")
+
+    def _words(self) -> str:
+        """A vector a word piece. As int8 each word has its own scale: a quarter of the memory, cosine 0.9999."""
+        name = "embeddings.word_embeddings.weight"
+        if not self._int8:
+            return self._node("Gather", self._weight(name), "input_ids")
+        table = self._weights[name]  # [30522, 384]
+        scales = np.abs(table).max(axis=1, keepdims=True) / _WORD_LIMIT  # [30522, 1]
+        rounded = self._constant(name, np.rint(table / scales).astype(np.int8))
+        pieces = self._node("Cast", self._node("Gather", rounded, "input_ids"), to=TensorProto.FLOAT)
+        word_scales = self._constant(f"{name} scales", scales.astype(np.float32))
+        return self._node("Mul", pieces, self._node("Gather", word_scales, "input_ids"))
 
     def _attention_bias(self, mask: str) -> str:
         wide = self._node("Unsqueeze", mask, self._integers("axes 1 2", 1, 2))

@@ -1,7 +1,8 @@
 """Extraction: one file of the watched folder in, its text with headings out.
 
 Knows nothing of chunks, stores or the folder. To read another format, write
-one function from a path to an `Extracted` and add its endings here. Its hard
+one function from a path to an `Extracted`, name it here and its endings in
+`ingest.formats`. Its hard
 rule: whatever is wrong with a file, what leaves here is an `UnreadableFile`
 whose sentence a household can act on.
 """
@@ -13,6 +14,7 @@ from ingest.extract.epub import extract_epub
 from ingest.extract.markdown import extract_markdown
 from ingest.extract.outline import Limits
 from ingest.extract.text import extract_text
+from ingest.formats import FORMATS
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -20,20 +22,8 @@ __all__ = ["EXTRACTORS", "FORMATS", "Extractor", "Limits", "extract"]
 
 Extractor = Callable[[Path], Extracted]
 
-EXTRACTORS: dict[str, Extractor] = {
-    ".epub": extract_epub,
-    ".md": extract_markdown,
-    ".markdown": extract_markdown,
-    ".txt": extract_text,
-    ".text": extract_text,
-}
-FORMATS: dict[str, str] = {
-    ".epub": "epub",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".txt": "text",
-    ".text": "text",
-}
+_READERS: dict[str, Extractor] = {"epub": extract_epub, "markdown": extract_markdown, "text": extract_text}
+EXTRACTORS: dict[str, Extractor] = {suffix: _READERS[format_] for suffix, format_ in FORMATS.items()}
 
 
 def extract(path: Path) -> Extracted:

@@ -26,7 +26,10 @@ def page(context: BrowserContext, house: Appliance) -> Iterator[Page]:
     trouble: list[str] = []
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-    page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith(house.url) else None)
+    page.on(
+        "request",
+        lambda request: trouble.append(request.url) if not request.url.startswith(house.url) else None,
+    )
     yield page
     assert trouble == []
 
@@ -87,9 +90,13 @@ def test_an_answer_can_be_stopped(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_is_wider_than_the_screen(chromium: Browser, house: Appliance, width: int, scheme: str) -> None:
+def test_no_page_is_wider_than_the_screen(
+    chromium: Browser, house: Appliance, width: int, scheme: str
+) -> None:
     context = chromium.new_context(
-        base_url=house.url, viewport={"width": width, "height": 800}, color_scheme=scheme  # type: ignore[arg-type]
+        base_url=house.url,
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,  # type: ignore[arg-type]
     )
     page = context.new_page()
     book = house.document("water/household-almanac.epub")

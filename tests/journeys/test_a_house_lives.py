@@ -20,12 +20,21 @@ BEES = "# Keeping bees\n\n## Inspection\n\nThe colony is called Marigold, and it
 def almanac(*arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
     named = ["--config", str(config)] if config else []
     return subprocess.run(
-        [sys.executable, "-m", "appliance", *named, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "appliance", *named, *arguments],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
 def only_a_sentence(text: str) -> bool:
-    return "Traceback" not in text and len(text.strip().splitlines()) == 1 and text.strip().startswith("almanac: ")
+    return (
+        "Traceback" not in text
+        and len(text.strip().splitlines()) == 1
+        and text.strip().startswith("almanac: ")
+    )
 
 
 @pytest.mark.models
@@ -36,7 +45,10 @@ def test_a_dropped_book_is_found_and_asked_about_and_the_house_closes_cleanly(da
         house.drop("garden/bees.md", BEES)
         house.until(lambda: house.get("/api/search", q="Marigold")[1]["items"], 30)
         house.until_state("garden/bees.md", "findable")
-        asked = {"model": "almanac", "messages": [{"role": "user", "content": "How often is the colony inspected?"}]}
+        asked = {
+            "model": "almanac",
+            "messages": [{"role": "user", "content": "How often is the colony inspected?"}],
+        }
         status, answer = house.post("/v1/chat/completions", asked)
         assert status == 200
         assert answer["almanac"]["sources"][0]["document"]["path"] == "garden/bees.md"
@@ -70,7 +82,10 @@ def test_a_kill_loses_nothing_and_the_restart_repairs_itself(data_folder: Path) 
     house.until(lambda: house.get("/status")[1]["documents"]["findable"] == 30, 120)
     status = house.get("/status")[1]
     assert status["chunks"] == status["vectors"]
-    assert status["indexes"] == {"lexical": {"chunks": status["chunks"]}, "vector": {"vectors": status["chunks"]}}
+    assert status["indexes"] == {
+        "lexical": {"chunks": status["chunks"]},
+        "vector": {"vectors": status["chunks"]},
+    }
     assert house.stop() == 0
 
 
@@ -102,7 +117,12 @@ def test_nothing_works_worse_with_the_network_cut(data_folder: Path) -> None:
     book.write_text(BEES)
     inside = f"{ip} link set lo up && exec {sys.executable} {script} {data_folder} {book}"
     done = subprocess.run(
-        [unshare, "-rn", "sh", "-c", inside], cwd=ROOT, capture_output=True, text=True, timeout=180,
+        [unshare, "-rn", "sh", "-c", inside],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
@@ -154,7 +174,10 @@ def test_without_a_chat_model_the_answer_is_quoted(data_folder: Path) -> None:
         assert events[-1][1]["kind"] == "quoted"
         status, answer = house.post(
             "/v1/chat/completions",
-            {"model": "almanac", "messages": [{"role": "user", "content": "How often is Marigold inspected?"}]},
+            {
+                "model": "almanac",
+                "messages": [{"role": "user", "content": "How often is Marigold inspected?"}],
+            },
         )
         assert status == 200
         assert answer["choices"][0]["message"]["annotations"][0]["path"] == "garden/bees.md"
@@ -169,11 +192,16 @@ def test_a_stop_tells_the_answer_that_is_being_written(data_folder: Path) -> Non
         house.until_state("garden/bees.md", "findable")
         model = house.get("/status")[1]["model"]["id"]
         body = {
-            "model": model, "messages": [{"role": "user", "content": "Count."}], "stream": True, "max_tokens": 3000,
+            "model": model,
+            "messages": [{"role": "user", "content": "Count."}],
+            "stream": True,
+            "max_tokens": 3000,
             "ignore_eos": True,
         }
         told: list[bytes] = []
-        asking = threading.Thread(target=lambda: told.append(house.request("POST", "/v1/chat/completions", body)[2]))
+        asking = threading.Thread(
+            target=lambda: told.append(house.request("POST", "/v1/chat/completions", body)[2])
+        )
         asking.start()
         house.until(lambda: house.get("/status")[0] == 200)
         threading.Event().wait(1)  # well inside the answer: it takes many seconds
@@ -206,7 +234,9 @@ def test_a_port_in_use_is_one_sentence_and_code_1(data_folder: Path) -> None:
         ("this is no TOML", "not valid TOML"),
     ],
 )
-def test_a_wrong_configuration_is_named_and_stops_the_start(data_folder: Path, settings: str, says: str) -> None:
+def test_a_wrong_configuration_is_named_and_stops_the_start(
+    data_folder: Path, settings: str, says: str
+) -> None:
     config = data_folder / "wrong.toml"
     config.write_text(settings)
     done = almanac("serve", "--port", "0", config=config)
@@ -281,7 +311,9 @@ def test_check_names_what_would_keep_the_house_from_starting(data_folder: Path) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        config.write_text(f'[server]\nport = {taken.getsockname()[1]}\n[paths]\ndata = "{data_folder}/data"\n')
+        config.write_text(
+            f'[server]\nport = {taken.getsockname()[1]}\n[paths]\ndata = "{data_folder}/data"\n'
+        )
         done = almanac("check", config=config)
     assert done.returncode == 1
     assert "no    port" in done.stdout

@@ -169,15 +169,17 @@ def test_an_enormous_header_costs_little_time_and_memory(file):
     vocabulary = key("v", ARRAY, struct.pack("<IQ", STRING, MAX_STRINGS)) + bytes(8 * MAX_STRINGS)
     file.write_bytes(gguf([vocabulary], [tensor("t", (1,), F32, 0)] * 65_536))
     os.truncate(file, 2**42)
-    tracemalloc.start()
     began = time.process_time()
     with pytest.raises(ModelFileInvalid):
         inspect(file)
-    spent = time.process_time() - began
+    assert time.process_time() - began < 3  # half a second; generous, because CI is slow
+
+    tracemalloc.start()
+    with pytest.raises(ModelFileInvalid):
+        inspect(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * 2**20
-    assert spent < 30  # tracing makes it some ten times slower
 
 
 hostile = settings(
@@ -190,7 +192,7 @@ def survives(file: Path, content: bytes) -> None:
     try:
         assert isinstance(inspect(file), GgufSummary)
     except ModelFileInvalid as error:
-        assert str(error)  # noqa: PT017
+        assert str(error)
 
 
 @hostile
