@@ -27,7 +27,7 @@ from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer
 from llm.gguf import inspect
 from llm.supervisor import ModelSettings, Supervisor
-from web.app import create_app
+from web.app import guarded_app
 from web.house import House
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def serve(config: Config) -> None:
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
         )
-        app = create_app(house, on_startup=[models.start], on_shutdown=[models.stop])
+        app = guarded_app(house, on_startup=[models.start], on_shutdown=[models.stop])
         settings = uvicorn.Config(
             app,
             log_config=None,

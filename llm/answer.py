@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from library.errors import AlmanacError, ModelFailed, ModelUnavailable
+from library.errors import AlmanacError, ModelError, ModelUnavailable
 from llm.citations import Citer
 from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage
 from llm.prompt import Message, library_prompt, passage_text
@@ -97,7 +97,7 @@ class Answerer:
                     async for event in events:
                         yield event
         except AlmanacError as error:
-            yield Failed(error.code, self._told(error))
+            yield Failed(error.code, told(error, self._models))
 
     async def _written_or_quoted(
         self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...]
@@ -170,10 +170,12 @@ class Answerer:
         notice = f"Quoted from the library, not written by a model. {reason}"
         yield Done(AnswerKind.QUOTED, None, "stop", Usage(), (notice,))
 
-    def _told(self, error: AlmanacError) -> str:
-        if isinstance(error, ModelFailed) and self._models.state is ModelState.STOPPED:
-            return "Almanac is being stopped, and this answer with it. Ask again when it is back."
-        return str(error)
+
+def told(error: AlmanacError, models: Supervisor) -> str:
+    """The sentence for whoever waits for an answer that fails: a model that was stopped did not break."""
+    if isinstance(error, ModelError) and models.state is ModelState.STOPPED:
+        return "Almanac is being stopped, and this answer with it. Ask again when it is back."
+    return str(error)
 
 
 def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:

@@ -31,8 +31,8 @@ _ENVIRONMENT = {
     # engine's OpenMP. Its default of 300,000 ends in threads that spin on a core
     # which the others need, as soon as anything else runs on the machine. 2 cores,
     # 135M parameters, tok/s alone and beside one busy process at nice 19:
-    # 300,000: 148, 12. 1,000: 155, 34. 300: 146, 62. 0: 47, 80.
-    "GOMP_SPINCOUNT": "300",
+    # 300,000: 148, 12. 1,000: 155, 34. 300: 141, 62. 0: 47, 80.
+    "GOMP_SPINCOUNT": "1000",
     "HF_HUB_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
 }

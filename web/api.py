@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Body, QueryParameter
+from litestar.params import Body, FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from library.errors import InvalidRequest
@@ -41,10 +41,10 @@ class AskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @get("/api/documents", sync_to_thread=True)
 def documents(
     state: State,
-    shelf: str | None = None,
+    shelf: FromQuery[str | None] = None,
     document_state: Annotated[DocumentState | None, QueryParameter(name="state")] = None,
-    limit: int = 50,
-    cursor: str | None = None,
+    limit: FromQuery[int] = 50,
+    cursor: FromQuery[str | None] = None,
 ) -> DocumentsShape:
     """What the library holds, by path, a page at a time."""
     house: House = state.house
@@ -55,7 +55,7 @@ def documents(
 
 
 @get("/api/documents/{document_id:str}", sync_to_thread=True)
-def document(state: State, document_id: str) -> DocumentShape:
+def document(state: State, document_id: FromPath[str]) -> DocumentShape:
     """One document and its state."""
     house: House = state.house
     return document_shape(house.catalogue.document(document_id))
@@ -70,7 +70,11 @@ def shelves(state: State) -> Shelves:
 
 @get("/api/search", sync_to_thread=True)
 def search(
-    state: State, q: str = "", shelf: str | None = None, limit: int = 10, cursor: str | None = None
+    state: State,
+    q: FromQuery[str] = "",
+    shelf: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 10,
+    cursor: FromQuery[str | None] = None,
 ) -> SearchShape:
     """Passages that fit the query, by words and by meaning, best first."""
     house: House = state.house
@@ -85,7 +89,7 @@ def search(
 
 
 @get("/api/passages/{passage_id:str}", sync_to_thread=True)
-def passage(state: State, passage_id: str) -> dict[str, Any]:
+def passage(state: State, passage_id: FromPath[str]) -> dict[str, Any]:
     """One passage with its document."""
     house: House = state.house
     excerpt = house.excerpts.one(passage_id)

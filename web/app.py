@@ -12,6 +12,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
+from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
 from web import api, health, openai, pages
@@ -21,6 +22,15 @@ from web.problems import almanac_problem, http_problem, unexpected_problem
 
 _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
+
+
+def guarded_app(house: House, **events: Any) -> ASGIApp:
+    """The application behind its guards, as it is served.
+
+    Around and not inside: Litestar's own middleware does not see a request for
+    a path that does not exist.
+    """
+    return guard(house.host_names)(create_app(house, **events))
 
 
 def create_app(house: House, **events: Any) -> Litestar:
@@ -58,7 +68,6 @@ def create_app(house: House, **events: Any) -> Litestar:
         ],
         state=State({"house": house}),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
-        middleware=[guard(house.host_names)],
         exception_handlers={
             AlmanacError: almanac_problem,
             HTTPException: http_problem,

@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Body
+from litestar.params import Body, FromPath
 from litestar.response import Stream
 
-from library.errors import InvalidRequest, ModelNotFound, ModelUnavailable
-from llm.answer import Question
+from library.errors import InvalidRequest, ModelError, ModelNotFound, ModelUnavailable
+from llm.answer import Question, told
 from llm.events import Citation, Done, Failed, PassagesFound, Token
 from search.values import Passage
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
@@ -44,7 +44,7 @@ def models(state: State) -> dict[str, Any]:
 
 
 @get("/v1/models/{model_id:path}", sync_to_thread=True)
-def model(state: State, model_id: str) -> dict[str, Any]:
+def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     """One model. 404 when there is none of that id."""
     house: House = state.house
     wanted, known = model_id.lstrip("/"), _model_ids(house)
@@ -103,8 +103,9 @@ async def _bare_model(house: House, body: dict[str, Any], *, streaming: bool) ->
                         yield b"data: " + first + b"\n\n"
                     async for payload in payloads:
                         yield b"data: " + payload + b"\n\n"
-                except ModelUnavailable as error:
-                    yield server_sent(None, openai_error(503, str(error), error.code, None))
+                except ModelError as error:
+                    sentence = told(error, house.models)
+                    yield server_sent(None, openai_error(503, sentence, error.code, None))
                     return
         yield _DONE
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import get
 from litestar.datastructures import State
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Template
 
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
@@ -26,7 +26,13 @@ _EXAMPLES = (
 
 
 @get("/", sync_to_thread=True)
-def front(state: State, q: str = "", shelf: str = "", ask: str = "", cursor: str | None = None) -> Template:
+def front(
+    state: State,
+    q: FromQuery[str] = "",
+    shelf: FromQuery[str] = "",
+    ask: FromQuery[str] = "",
+    cursor: FromQuery[str | None] = None,
+) -> Template:
     """One box: it searches, and asks when asked."""
     house: House = state.house
     query = q.strip()
@@ -62,9 +68,9 @@ def front(state: State, q: str = "", shelf: str = "", ask: str = "", cursor: str
 @get("/library", sync_to_thread=True)
 def library(
     state: State,
-    shelf: str = "",
+    shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> Template:
     """Every document and its state."""
     house: House = state.house
@@ -91,7 +97,12 @@ def library(
 
 
 @get("/read/{document_id:str}", sync_to_thread=True)
-def read(state: State, document_id: str, at: str | None = None, section: int | None = None) -> Template:
+def read(
+    state: State,
+    document_id: FromPath[str],
+    at: FromQuery[str | None] = None,
+    section: FromQuery[int | None] = None,
+) -> Template:
     """A book, a section at a time, open at a passage if one is named."""
     house: House = state.house
     document = house.catalogue.document(document_id)

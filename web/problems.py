@@ -35,6 +35,10 @@ STATUS: dict[type[errors.AlmanacError], int] = {
 }
 
 
+# Litestar keeps the argument name `state` for itself.
+_PARAMETERS = {"document_state": "state"}
+
+
 def status_of(error: errors.AlmanacError) -> int:
     return next(status for class_, status in STATUS.items() if isinstance(error, class_))
 
@@ -53,7 +57,8 @@ def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Respo
         detail = f"There is nothing at {request.url.path}."
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         first = error.extra[0]
-        parameter = str(first.get("key") or "") or None
+        named = str(first.get("key") or "")
+        parameter = _PARAMETERS.get(named, named) or None
         said = str(first.get("message", "is not valid")).rstrip(".")
         detail = f"`{parameter}`: {said}." if parameter else f"{said}."
     return _respond(request, error.status_code, code, detail, parameter, dict(error.headers or {}))

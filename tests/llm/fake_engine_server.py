@@ -37,8 +37,13 @@ def worker(mode: Mode) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def answering(socket: Path, pieces: Sequence[bytes]) -> AsyncGenerator[None, None]:
-    """A server on `socket` that writes `pieces`, each by itself, to whoever asks, and closes."""
+async def answering(
+    socket: Path, pieces: Sequence[bytes], *, hold: bool = False
+) -> AsyncGenerator[None, None]:
+    """A server on `socket` that writes `pieces`, each by itself, to whoever asks, and closes.
+
+    With `hold` it says no more and waits until the other side closes.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -46,6 +51,8 @@ async def answering(socket: Path, pieces: Sequence[bytes]) -> AsyncGenerator[Non
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
+            if hold:
+                await reader.read()
         writer.close()
 
     server = await asyncio.start_unix_server(answer, socket)

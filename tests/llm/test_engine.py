@@ -176,7 +176,7 @@ def streamed(folder: Path, *pieces: bytes) -> list[bytes]:
 
     async def scene():
         async with answering(folder / "s.sock", pieces):
-            engine = Engine("m", 100, socket=folder / "s.sock")
+            engine = Engine("m", 100, socket=folder / "s.sock", key="k")
             try:
                 async with aclosing(engine.stream(BRIEF)) as payloads:
                     return [payload async for payload in payloads]
@@ -231,7 +231,7 @@ def test_every_refusal_is_an_error_of_ours(tmp_path, status, body, error):
 def test_an_answer_that_is_no_json_has_failed(tmp_path):
     async def scene():
         async with answering(tmp_path / "s.sock", refusal(200, b"[1")):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock")
+            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
             for attempt in (engine.chat(BRIEF), engine.count_tokens(WATER)):
                 with pytest.raises(ModelFailed):
                     await attempt
@@ -242,9 +242,8 @@ def test_an_answer_that_is_no_json_has_failed(tmp_path):
 
 def test_an_engine_that_says_nothing_has_failed(tmp_path):
     async def scene():
-        silent = await asyncio.start_unix_server(lambda _reader, _writer: None, tmp_path / "s.sock")
-        async with silent:
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", silence_s=0.1)
+        async with answering(tmp_path / "s.sock", (), hold=True):
+            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k", silence_s=0.1)
             with pytest.raises(ModelFailed, match="nothing for too long"):
                 await engine.chat(BRIEF)
             assert not await engine.healthy(within_s=0.1)
@@ -255,7 +254,7 @@ def test_an_engine_that_says_nothing_has_failed(tmp_path):
 
 def test_an_engine_that_is_gone_is_unavailable(tmp_path):
     async def scene():
-        engine = Engine("m", 100, socket=tmp_path / "none.sock")
+        engine = Engine("m", 100, socket=tmp_path / "none.sock", key="k")
         for _ in ("gone", "closed"):
             for attempt in (engine.chat(BRIEF), engine.count_tokens(WATER), anext(engine.stream(BRIEF))):
                 with pytest.raises(ModelUnavailable):
@@ -268,8 +267,8 @@ def test_an_engine_that_is_gone_is_unavailable(tmp_path):
 
 def test_closing_the_engine_ends_its_streams(tmp_path):
     async def scene():
-        async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n', b":\n\n" * 2**20]):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock")
+        async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n', b":\n\n"], hold=True):
+            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
             async with aclosing(engine.stream(BRIEF)) as payloads:
                 await anext(payloads)
                 await engine.aclose()

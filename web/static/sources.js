@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-/** @typedef {{n: number, document: {title: string}, passage: {text: string, heading_path: string[], href: string}}} Source */
+/** @typedef {{n: number, document: {title: string}, passage: {snippet: string, heading_path: string[], href: string}}} Source */
 
 export class Sources {
   /** @type {Map<number, Source>} */
@@ -50,14 +50,19 @@ export class Sources {
 }
 
 /** @param {Source} source */
-function name({ document, passage }) {
-  return [document.title, ...passage.heading_path].join(" › ");
+function name({ passage }) {
+  return passage.heading_path.join(" › ");
 }
 
 /** @param {Source} source a citation leads into this house or nowhere */
 function href({ n, passage }) {
   const url = new URL(passage.href, location.origin);
   return url.origin === location.origin ? url.pathname + url.search + url.hash : `#source-${n}`;
+}
+
+/** @param {string} snippet safe HTML of our own making; its words without the marks */
+function words(snippet) {
+  return new DOMParser().parseFromString(snippet, "text/html").body.textContent ?? "";
 }
 
 /** @param {Source} source */
@@ -67,7 +72,7 @@ function entry(source) {
     "li", { class: "source small", id: `source-${n}` },
     make("span", { class: "source-number" }, `${n}`),
     make("a", { class: "source-title", href: href(source), dir: "auto" }, document.title),
-    make("p", { class: "slant" }, passage.heading_path.join(" › ")),
-    make("p", { dir: "auto" }, passage.text.replace(/^(.{160}\S{0,20}).+/su, "$1 …")),
+    make("p", { class: "slant" }, passage.heading_path.slice(1).join(" › ")),
+    make("p", { dir: "auto" }, words(passage.snippet)),
   );
 }
