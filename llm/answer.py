@@ -141,7 +141,7 @@ class Answerer:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        citer = Citer([passage_text(passage) for passage in passages])
+        citer = Citer([passage_text(passage) for passage in passages], question=question.text)
         decoder = msgspec.json.Decoder(StreamChunk)
         finish_reason, usage = "stop", Usage()
         async with aclosing(engine.stream(body)) as payloads:
@@ -152,10 +152,12 @@ class Answerer:
                     finish_reason = choice.finish_reason or finish_reason
                     for event in citer.feed(choice.delta.content or ""):
                         yield event
+                if citer.repeating:
+                    break  # closing the stream stops the engine
         for event in citer.finish():
             yield event
-        if citer.cited == 0:
-            # A small model's own words match nothing; then the library speaks for itself.
+        if citer.cited * 2 <= citer.sentences:
+            # Half of it or more is the model's own; then the library speaks for itself.
             yield Token(_IN_ITS_OWN_WORDS)
             for event in quotations(question.text, passages, most=2):
                 yield event

@@ -3,16 +3,15 @@
 Pure. The best passages, shortened at sentence ends around what was asked.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
+from llm.citations import sentences_of
 from llm.events import Citation, Token
 from search.analysis import subject_terms
 from search.values import Passage
 
 _QUOTED_PASSAGES = 3
 _QUOTED_CHARACTERS = 420
-_SENTENCE = re.compile(r"[^.!?。！？\n]+[.!?。！？]*\s*|\n+")
 
 
 def quotations(
@@ -27,7 +26,7 @@ def quotations(
 
 def best_sentences(text: str, question: str, *, longest: int = _QUOTED_CHARACTERS) -> str:
     """The run of whole sentences, at most `longest` characters, with the most of the question's words."""
-    sentences = _SENTENCE.findall(text)
+    sentences = sentences_of(text)
     wanted = subject_terms(question)
     best, most = "", -1
     for first in range(len(sentences)):

@@ -44,6 +44,7 @@ async def answering(
 
     With `hold` it says no more and waits until the other side closes.
     """
+    conversations: set[asyncio.Task[None]] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -54,10 +55,15 @@ async def answering(
             if hold:
                 await reader.read()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
-    server = await asyncio.start_unix_server(answer, socket)
-    async with server:
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.add(asyncio.create_task(answer(reader, writer)))
+
+    async with await asyncio.start_unix_server(begin, socket):
         yield
+        await asyncio.gather(*conversations)
 
 
 def refusal(status: int, body: bytes) -> list[bytes]:

@@ -13,9 +13,11 @@ BLEACH = (
 )
 
 
-def told(answer: str, *, size: int = 4, passages: tuple[str, ...] = (BOILING, BLEACH)) -> tuple[str, Citer]:
+def told(
+    answer: str, *, size: int = 4, passages: tuple[str, ...] = (BOILING, BLEACH), question: str = ""
+) -> tuple[str, Citer]:
     """The answer as a reader sees it, fed in pieces of `size` characters."""
-    citer, shown = Citer(passages), ""
+    citer, shown = Citer(passages, question=question), ""
     events = [event for at in range(0, len(answer), size) for event in citer.feed(answer[at : at + size])]
     for event in [*events, *citer.finish()]:
         shown += event.text if isinstance(event, Token) else f"[{event.n}]"
@@ -49,6 +51,33 @@ def test_what_no_passage_says_is_not_cited_and_counted() -> None:
     shown, citer = told("The moon landing took place in the summer of that famous year.")
     assert "[" not in shown
     assert (citer.sentences, citer.cited) == (1, 0)
+
+
+def test_the_opposite_in_the_passages_own_words_is_not_cited() -> None:
+    passage = "Bleach\nNever mix bleach with ammonia or vinegar, because poisonous gas forms."
+    assert told("Mix bleach with ammonia or vinegar until gas forms.", passages=(passage,))[1].cited == 0
+    assert told("Do not mix bleach with ammonia or vinegar.", passages=(passage,))[1].cited == 1
+    boiling = told("Do not bring the water to a rolling boil for 1 minute.")
+    assert boiling[1].cited == 0
+
+
+def test_repeating_the_question_is_no_evidence() -> None:
+    passage = "Drink\nStir salt and sugar into a litre of safe water for a home rehydration drink."
+    question = "How much salt and sugar for a home rehydration drink?"
+    said = "The salt and sugar for a home rehydration drink depend on the person."
+    assert told(said, passages=(passage,), question=question)[1].cited == 0
+    said = "For the drink stir salt and sugar into a litre of safe water."
+    assert told(said, passages=(passage,), question=question)[1].cited == 1
+
+
+def test_words_scattered_over_a_long_passage_do_not_add_up_to_a_sentence() -> None:
+    passage = "Things\nThe roof is flat. It rains. Cats sleep. The ladder is red. It snows. Dogs bark. Paint is wet."
+    assert told("The flat ladder has wet paint on its roof.", passages=(passage,))[1].cited == 0
+
+
+def test_a_model_that_says_a_sentence_again_is_noticed() -> None:
+    assert told("1. Cool the burn with water.\n2. Cool the burn with water.\n")[1].repeating
+    assert not told("1. Cool the burn with water.\n2. Cover the burn with film.\n")[1].repeating
 
 
 def test_a_point_inside_a_figure_or_an_abbreviation_ends_no_sentence() -> None:
@@ -85,3 +114,13 @@ def test_a_citation_always_names_a_passage_that_was_given(answer: str) -> None:
     citer = Citer(("a b c", "b c a"))
     events = [*citer.feed(answer), *citer.finish()]
     assert all(1 <= event.n <= 2 for event in events if isinstance(event, Citation))
+
+
+def test_a_figure_of_something_else_is_never_cited() -> None:
+    assert told("Add 2 teaspoons of household bleach to each litre of clear water.")[1].cited == 0
+    assert told("Add 2 drops of household bleach to each litre of clear water.")[1].cited == 1
+
+
+def test_what_a_repeating_model_says_after_is_not_told() -> None:
+    shown, _ = told("Cool the burn with water. Cool the burn with water. Cool the", size=1)
+    assert shown == "Cool the burn with water. Cool the burn with water."
