@@ -84,13 +84,12 @@ class Citer:
     def finish(self) -> Iterator[Token | Citation]:
         """The end of the answer: what was held back, and the last sentence's citation."""
         rest, self._held = self._held, ""
-        if not self.repeating:
-            yield from self._prose(rest.rstrip())
-            yield from self._close_sentence()
+        yield from self._prose(rest.rstrip())
+        yield from self._close_sentence()
 
     def _prose(self, text: str) -> Iterator[Token | Citation]:
         """Emit text, and after each sentence in it what supports the sentence."""
-        while text:
+        while text and not self.repeating:
             # The end of a sentence shows in what follows it, so both are looked at.
             end = _SENTENCE_END.search(self._sentence + text, max(0, len(self._sentence) - 2))
             cut = end.end() - len(self._sentence) if end else len(text)
@@ -102,11 +101,9 @@ class Citer:
                 self._sentence += text[:cut]
                 yield Token(text[:cut])
             yield from self._close_sentence()
-            if self.repeating:
-                return
             text = text[cut:]
             gap = text[: len(text) - len(text.lstrip())]
-            if gap:
+            if gap and not self.repeating:
                 yield Token(gap)
             text = text[len(gap) :]
 
