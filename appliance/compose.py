@@ -15,6 +15,7 @@ from typing import IO
 import msgspec
 
 from appliance.config import Config
+from appliance.memory import give_memory_back
 from appliance.starter import furnish
 from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
@@ -147,6 +148,7 @@ def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
         # A failure is kept in embedder.error, which /readyz and /status show.
         with suppress(IndexUnavailable):
             stacks.embedder.open()
+        give_memory_back()
 
     thread = threading.Thread(target=load, name="embedder", daemon=True)
     thread.start()

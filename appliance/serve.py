@@ -6,7 +6,6 @@ once; the models load while pages are served already.
 """
 
 import asyncio
-import ctypes
 import logging
 import signal
 import socket
@@ -22,6 +21,7 @@ import uvicorn
 
 from appliance.compose import open_embedder_in_background, open_reading_room, open_stacks
 from appliance.config import Config
+from appliance.memory import keep_memory_together
 from appliance.schedule import rescanning
 from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer
@@ -32,7 +32,6 @@ from web.house import House
 
 log = logging.getLogger(__name__)
 
-_M_ARENA_MAX = -8  # from malloc.h
 _DRAIN_S = 4  # for answers that are still being sent after the model was told to stop
 
 
@@ -40,7 +39,7 @@ def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT. Raises SetupError and ConfigurationError before the first page."""
     # Until uvicorn listens to signals itself, being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _keep_memory_together()
+    keep_memory_together()
     model_file = chat_model_file(config)
     with _bound(config) as listener, ExitStack() as opened:
         stacks = opened.enter_context(open_stacks(config))
@@ -95,13 +94,6 @@ def serve(config: Config) -> None:
         print(f"Almanac is open: http://{host}:{port}   (library folder: {config.library})", flush=True)
         _Server(settings, models).run(sockets=[listener])
         print("Almanac is closed.", flush=True)
-
-
-def _keep_memory_together() -> None:
-    """Two memory arenas and not eight a core: many threads of short searches would leave each half empty."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's own
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 2)
 
 
 def chat_model_file(config: Config) -> Path | None:

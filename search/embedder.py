@@ -53,6 +53,9 @@ class Embedder:
         `frugal` gives memory back after every call, which costs an eighth of
         the speed: right for a process that embeds a query now and then.
         """
+        path = model_folder / MODEL_FILE
+        if not path.is_file():
+            raise IndexUnavailable(f"The embedding model {path} is missing. Run `make run` to set it up.")
         import numpy as np  # noqa: PLC0415 - the hard rule above
         import onnxruntime  # noqa: PLC0415
 
@@ -65,9 +68,9 @@ class Embedder:
         options.inter_op_num_threads = 1
         # The arena keeps the memory of the largest batch ever seen for ever.
         options.enable_cpu_mem_arena = not frugal
-        # Spinning threads would take the cores that a query or an answer needs.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = model_folder / MODEL_FILE
+        if frugal:
+            # Between queries nobody needs threads that wait by turning in circles.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
