@@ -19,7 +19,9 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright keeps an event loop running in this thread for
+# as long as it is open, and the tests after it want one of their own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = program("chromium")
     arguments = [*QUIET, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
