@@ -330,13 +330,17 @@ class _Worker:
     async def end(self, grace_s: float) -> None:
         """SIGTERM, SIGKILL after `grace_s`; returns when the process is gone and its pipes are closed."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._signal(signal.SIGTERM)
         if not await self.gone_within(grace_s):
             self._signal(signal.SIGKILL)
             await self.gone_within(grace_s)
-        await asyncio.wait({self._reading}, timeout=0.5)
+        # Pipes that are not read to their end stay open.
+        rest = asyncio.create_task(self._process.stdout.read())
+        await asyncio.wait({self._reading, rest}, timeout=0.5)
         self._reading.cancel()
+        rest.cancel()
 
     def _signal(self, number: signal.Signals) -> None:
         # Only while the child is unreaped: afterwards its group's number may be another's.

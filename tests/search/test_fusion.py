@@ -7,7 +7,7 @@ from search.fusion import fuse
 from search.values import Candidate
 
 rankings = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=2), st.floats(0.0, 50.0, allow_nan=False), max_size=12
+    st.text("abcdef", min_size=1, max_size=2), st.integers(0, 5000).map(lambda n: n / 100), max_size=12
 ).map(lambda scores: [Candidate(id_, score) for id_, score in scores.items()])
 
 

@@ -36,9 +36,10 @@ def test_documents_can_be_filtered_and_paged(house: Appliance) -> None:
 
 def test_shelves_add_up_to_the_documents(house: Appliance) -> None:
     _, shelves = house.get("/api/shelves")
-    _, page = house.get("/api/documents")
+    _, page = house.get("/api/documents", limit=500)
+    there = [item for item in page["items"] if item["state"] != "missing"]
     assert {"name": "garden", "documents": 1} in shelves["items"]
-    assert sum(shelf["documents"] for shelf in shelves["items"]) == page["total"]
+    assert sum(shelf["documents"] for shelf in shelves["items"]) == len(there)
 
 
 def test_a_search_finds_the_passage_and_says_how(house: Appliance) -> None:
