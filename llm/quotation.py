@@ -17,10 +17,15 @@ _QUOTED_CHARACTERS = 420
 def quotations(
     question: str, passages: Sequence[Passage], *, most: int = _QUOTED_PASSAGES
 ) -> Iterator[Token | Citation]:
-    """Quote the best `most` passages as Markdown quotations, each with its citation."""
-    for n, passage in enumerate(passages[:most], start=1):
+    """Quote `most` passages as Markdown quotations, each with its citation, the nearest in meaning first.
+
+    Not in the order of retrieval: a passage full of the question's words need
+    not answer it, and here no model reads on to the next.
+    """
+    by_meaning = sorted(enumerate(passages, start=1), key=lambda pair: -(pair[1].similarity or 0.0))
+    for at, (n, passage) in enumerate(by_meaning[:most]):
         quoted = " ".join(best_sentences(passage.excerpt.text, question).split())
-        yield Token(f"{'' if n == 1 else chr(10) * 2}> {quoted}")
+        yield Token(f"{chr(10) * 2 if at else ''}> {quoted}")
         yield Citation(n)
 
 

@@ -123,7 +123,8 @@ def test_int8_products_cannot_overflow_on_a_processor_without_vnni(weights):
     matrices = [
         numpy_helper.to_array(constant)
         for constant in build(weights).graph.initializer
-        if constant.data_type == TensorProto.INT8 and "word_embeddings" not in constant.name  # looked up, not multiplied
+        if constant.data_type == TensorProto.INT8
+        and "word_embeddings" not in constant.name  # looked up, not multiplied
     ]
     assert len(matrices) == 6 * LAYERS
     for matrix in matrices:

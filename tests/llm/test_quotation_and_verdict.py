@@ -52,3 +52,8 @@ def test_passages_that_have_nothing_to_do_with_the_question_are_no_answer() -> N
 
 def test_nothing_found_is_not_found() -> None:
     assert verdict("anything", []) is Verdict.NOT_FOUND
+
+
+def test_the_passage_nearest_in_meaning_is_quoted_first_under_its_own_number() -> None:
+    found = [passage("Safest water source.", similarity=0.4), passage("Boil it.", similarity=0.7)]
+    assert list(quotations("safe water?", found, most=1)) == [Token("> Boil it."), Citation(2)]
