@@ -5,6 +5,7 @@ what was opened is closed in reverse order, also when opening stops half way.
 """
 
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from ingest.pipeline import Pipeline
 from ingest.reconcile import reconcile
 from ingest.wire import WorkerOrders
 from library.catalogue import Catalogue
-from library.errors import IndexUnavailable, SetupError
+from library.errors import AlmanacError, IndexUnavailable, SetupError
 from library.excerpts import Excerpts
 from library.jobs import Jobs
 from library.record import Record
@@ -33,6 +34,8 @@ from search.lexical import LexicalIndex
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
+
+log = logging.getLogger(__name__)
 
 EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 
@@ -110,7 +113,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
     with ExitStack() as opened:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
         pipeline = Pipeline(
-            config.library,
+            folder,
             stacks.catalogue,
             stacks.lexical,
             stacks.vectors,
@@ -129,7 +132,12 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         opened.callback(inbox.stop)
 
         def begin() -> None:
-            reconcile(stacks.catalogue, stacks.lexical, stacks.vectors)
+            try:
+                reconcile(stacks.catalogue, stacks.lexical, stacks.vectors)
+            except AlmanacError as error:
+                # What is there goes on serving; the next start tries again.
+                inbox.trouble = f"The indexes could not be repaired: {error}"
+                log.exception("the indexes could not be repaired")
             pipeline.start()
             inbox.start()
 

@@ -6,6 +6,7 @@ is followed out of the library folder.
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from library.values import FileSeen
 _LITTER_NAMES = frozenset({"@eadir", "#recycle", "lost+found", "thumbs.db", "desktop.ini"})
 _LITTER_ENDINGS = (".part", ".crdownload", ".partial", ".tmp", ".swp", "~")
 _LITTER_STARTS = (".", "~$")
+
+
+_LATEST_NS = 2**63 - 1  # what a database can hold; some clocks write later years
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -38,6 +42,8 @@ class LibraryFolder:
     def __init__(self, root: Path, *, max_file_mib: int) -> None:
         self.root = root
         self._max_file_mib = max_file_mib
+        self.unlisted: set[str] = set()
+        self.unnameable: set[str] = set()  # names that are no text, from old archives and foreign disks
 
     def is_there(self) -> bool:
         """Whether the folder can be listed; an unplugged disk cannot."""
@@ -55,28 +61,48 @@ class LibraryFolder:
             return None
         if not parts or any(is_litter(part) for part in parts):
             return None
-        return "/".join(parts)
+        relative = "/".join(parts)
+        try:
+            relative.encode()
+        except UnicodeEncodeError:
+            self.unnameable.add(os.fsencode(relative).decode(errors="replace"))
+            return None
+        return relative
 
     def look(self, relative: str) -> Look | None:
-        """A glance at a file; None when it is gone, not a regular file, or a link that leads out."""
-        path = self.root / relative
+        """A glance at a file; None when it is gone, not a regular file, or reached by a link that leads out.
+
+        The whole path is looked at, since any folder on the way may be a link.
+        """
         try:
-            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
-                return None
-            seen = path.stat()
-        except OSError:
+            real = os.path.realpath(self.root / relative, strict=True)
+            seen = os.stat(real)  # noqa: PTH116 - of what realpath has just found
+        except (OSError, RuntimeError, ValueError):  # gone, a loop of links, a name no file can have
             return None
-        return Look(seen.st_size, seen.st_mtime_ns) if path.is_file() else None
+        if not stat.S_ISREG(seen.st_mode) or not Path(real).is_relative_to(os.path.realpath(self.root)):
+            return None
+        return Look(seen.st_size, max(0, min(seen.st_mtime_ns, _LATEST_NS)))
 
     def walk(self, below: str = "") -> Iterator[tuple[str, Look]]:
-        """Every file that is the reader's, with a look at it; linked folders are not entered."""
-        for folder, folders, files in os.walk(self.root / below):
+        """Every file that is the reader's, with a look at it; linked folders are not entered.
+
+        Folders that cannot be listed are noted in `unlisted`.
+        """
+        self.unlisted = set()
+        if os.path.realpath(self.root / below) != str(Path(os.path.realpath(self.root), below)):
+            return  # a link stands on the way
+        for folder, folders, files in os.walk(self.root / below, onerror=self._cannot_list):
             folders[:] = sorted(name for name in folders if not is_litter(name))
             for name in sorted(files):
                 relative = self.relative(os.path.join(folder, name))  # noqa: PTH118 - 50,000 times
                 look = self.look(relative) if relative else None
                 if relative and look:
                     yield relative, look
+
+    def _cannot_list(self, error: OSError) -> None:
+        relative = self.relative(str(error.filename or ""))
+        if relative is not None:
+            self.unlisted.add(relative)
 
     def seen(self, relative: str, look: Look, digest: str = "") -> FileSeen:
         suffix = Path(relative).suffix.lower()

@@ -66,19 +66,33 @@ class Inbox:
             self._thread.join()
 
     @property
+    def alive(self) -> bool:
+        """Whether files are still being taken in."""
+        return self._thread.is_alive() or not self.scanned.is_set()
+
+    @property
     def unsettled(self) -> int:
         """How many files have been noticed and are not received yet."""
         return len(self._unsettled)
 
     def scan(self) -> None:
-        """Compare the folder with the record, and note every difference."""
-        with self._scanning, self._jobs.run("scan") as job:
+        """Compare the folder with the record, and note every difference. Never raises: it runs by the clock."""
+        try:
+            with self._scanning:
+                self._scan()
+        except Exception as error:  # the outermost loop of a thread, see the module's hard rules
+            log.exception("the folder could not be looked through")
+            self.trouble = f"The library folder could not be looked through: {error}. It is tried again."
+        finally:
+            self.scanned.set()
+
+    def _scan(self) -> None:
+        with self._jobs.run("scan") as job:
             if not self._folder.is_there():
                 job.detail = self.trouble = (
                     f"The library folder {self._folder.root} cannot be seen. Plug the disk in or create the "
                     "folder; nothing has been removed."
                 )
-                self.scanned.set()
                 return
             known = self._catalogue.known_files()
             noticed = 0
@@ -100,16 +114,30 @@ class Inbox:
                     continue
                 self._notice(path)
                 noticed += 1
-            gone = [path for path, file in known.items() if file.state is not DocumentState.MISSING]
+            unlisted = tuple(f"{folder}/" for folder in self._folder.unlisted)
+            gone = [
+                path
+                for path, file in known.items()
+                if file.state is not DocumentState.MISSING and not path.startswith(unlisted)
+            ]
             self._catalogue.mark_missing(gone)
             job.detail = f"{noticed} new or changed, {len(gone)} gone."
-            self.trouble = None
+            self.trouble = self._told_of_the_folder()
             if known and not noticed and not any(self._folder.walk()):
                 self.trouble = (
                     f"The library folder {self._folder.root} is empty although {len(known)} documents are known. "
                     "If its disk is not mounted, mount it; they are kept, and come back without being read again."
                 )
-        self.scanned.set()
+
+    def _told_of_the_folder(self) -> str | None:
+        """What a scan could not see, as a sentence."""
+        if self._folder.unlisted:
+            names = ", ".join(sorted(self._folder.unlisted)[:3])
+            return f"Almanac may not look into {names}; give the user it runs as permission to."
+        if self._folder.unnameable:
+            names = ", ".join(sorted(self._folder.unnameable)[:3])
+            return f"Some file names are not valid text and are left out: {names}. Rename them."
+        return None
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -149,6 +177,7 @@ class Inbox:
                 self._settle()
             except RecordError as error:
                 log.warning("files cannot be received: %s", error)
+                self.trouble = f"New files cannot be taken in: {error}"
                 self._stopping.wait(5)
             self._stopping.wait(_TICK_S)
 
@@ -159,25 +188,36 @@ class Inbox:
         for path in paths:
             if self._stopping.is_set():
                 return
-            with self._changing:
-                before, since = self._unsettled.get(path, (None, 0.0))
-            look = self._folder.look(path)
-            if look is None:
-                self._left(path)
-            elif look != before:
-                # An untouched old file has been quiet since long before we looked.
-                if before is None and time.time() - look.mtime_ns / 1e9 > self._settle_s + 5:
-                    since = time.monotonic() - self._settle_s
-                else:
-                    since = time.monotonic()
+            try:
+                self._settle_one(path)
+            except RecordError:
+                raise
+            except Exception as error:  # one odd file never stops another
+                log.exception("a file could not be taken in")
+                self.trouble = f"{path!r} could not be taken in: {error}. Rename it, or copy it again."
                 with self._changing:
-                    self._unsettled[path] = (look, since)
-            if look is None or time.monotonic() - since < self._settle_s:
-                continue
-            self._receive(path, look)
-            with self._changing:
-                if self._unsettled.get(path, (look, 0.0))[0] == look:
                     self._unsettled.pop(path, None)
+
+    def _settle_one(self, path: str) -> None:
+        with self._changing:
+            before, since = self._unsettled.get(path, (None, 0.0))
+        look = self._folder.look(path)
+        if look is None:
+            self._left(path)
+        elif look != before:
+            # An untouched old file has been quiet since long before we looked.
+            if before is None and time.time() - look.mtime_ns / 1e9 > self._settle_s + 5:
+                since = time.monotonic() - self._settle_s
+            else:
+                since = time.monotonic()
+            with self._changing:
+                self._unsettled[path] = (look, since)
+        if look is None or time.monotonic() - since < self._settle_s:
+            return
+        self._receive(path, look)
+        with self._changing:
+            if self._unsettled.get(path, (look, 0.0))[0] == look:
+                self._unsettled.pop(path, None)
 
     def _receive(self, path: str, look: Look) -> None:
         try:
@@ -194,7 +234,8 @@ class Inbox:
             self._unsettled.pop(path, None)
         if not self._folder.is_there():
             return
-        if (self._folder.root / path).is_dir():
+        here = self._folder.root / path
+        if here.is_dir() and not here.is_symlink():
             # A folder moved in as a whole comes as one event; its files come by scan.
             for inside, _ in self._folder.walk(path):
                 self._notice(inside)

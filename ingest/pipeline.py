@@ -21,10 +21,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 import msgspec
 
+from ingest.folder import LibraryFolder
 from ingest.link import WorkerLink, WorkerLost
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable
 from library.catalogue import Catalogue
@@ -60,7 +60,7 @@ class _Window(msgspec.Struct, frozen=True):
 class Pipeline:
     def __init__(
         self,
-        folder: Path,
+        folder: LibraryFolder,
         catalogue: Catalogue,
         lexical: LexicalIndex,
         vectors: VectorIndex,
@@ -79,7 +79,12 @@ class Pipeline:
             threading.Thread(target=self._loop, args=(self._read_waiting, self._to_read), name="reading"),
             threading.Thread(target=self._loop, args=(self._embed_lacking, self._to_embed), name="embedding"),
         ]
-        self.trouble: str | None = None  # a sentence, while work stands still for a reason
+        self._troubles: dict[str, str] = {}  # loop -> a sentence, while it stands still for a reason
+
+    @property
+    def trouble(self) -> str | None:
+        """A sentence, while work stands still for a reason."""
+        return next(iter(self._troubles.values()), None)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -109,13 +114,17 @@ class Pipeline:
             wanted.clear()
             try:
                 work()
-                self.trouble = None
+                self._troubles.pop(work.__name__, None)
             except (IndexUnavailable, RecordError, WorkerLost, OSError) as error:
                 if self._stopping.is_set():
                     return
                 # Not the file's fault: it stays in the queue and is tried again.
-                self.trouble = f"Indexing stands still: {error}"
+                self._troubles[work.__name__] = f"Indexing stands still: {error}"
                 log.warning("indexing stands still: %s", error)
+            except Exception as error:  # the outermost loop of a thread: it must not end unseen
+                self._troubles[work.__name__] = f"Indexing stands still: {error}. Please report this."
+                log.exception("indexing stands still")
+            if work.__name__ in self._troubles:
                 self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
                 wanted.set()
 
@@ -148,12 +157,11 @@ class Pipeline:
 
     def _read(self, document: Document, digest: str) -> bool:
         """Read one document into the record and the lexical writer; False when it came to nothing."""
-        path = self._folder / document.path
-        if not path.exists():
+        if self._folder.look(document.path) is None:
             self._catalogue.mark_missing([document.path])
             return False
         try:
-            reply = self._reader.call(Extract(str(path)))
+            reply = self._reader.call(Extract(str(self._folder.root / document.path)))
         except WorkerLost as error:
             if self._stopping.is_set():
                 raise
@@ -231,7 +239,11 @@ class Pipeline:
             raise WorkerLost("the embedding worker answered out of turn")
         rows = memoryview(reply.vectors).cast("f")
         with self._indexes:
-            current = self._catalogue.still_lacking_vectors(window.digests)
+            firsts: dict[str, IndexedChunk] = {}
+            for chunk in window.chunks:
+                firsts.setdefault(chunk.document_id, chunk)
+            # What was read again meanwhile, here or on another shelf, is for the next pass.
+            current = self._catalogue.continued_by(firsts, window.digests)
             kept = [
                 (chunk, rows[at * DIMENSIONS : (at + 1) * DIMENSIONS].tolist())
                 for at, chunk in enumerate(window.chunks)

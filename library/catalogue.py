@@ -65,16 +65,21 @@ class Catalogue:
             if row is None:
                 row = self._moved_row(session, file, is_gone)
                 if row is not None:
+                    old_format = row.format
                     moved_shelf = self._place(session, row, file)
                     self._return_from_missing(row)
-                    if moved_shelf:
-                        row.state = DocumentState.WAITING  # both indexes filter by shelf
+                    # Both indexes filter by shelf, and another ending means another reader.
+                    if moved_shelf or row.format != old_format or row.state == DocumentState.FAILED:
+                        row.state, row.reason = DocumentState.WAITING, None
                     return Receipt.MOVED, row.id
                 row = self._new_row(session, file)
                 return Receipt.NEW, row.id
             if row.digest == file.digest:
                 self._place(session, row, file)
                 self._return_from_missing(row)
+                if row.state == DocumentState.FAILED:
+                    # Saved again by somebody who read why it failed. A scan does not come here.
+                    row.state, row.reason = DocumentState.WAITING, None
                 return Receipt.SAME, row.id
             self._place(session, row, file)
             row.digest, row.state, row.reason = file.digest, DocumentState.WAITING, None
@@ -93,7 +98,7 @@ class Catalogue:
     def mark_missing(self, paths: Iterable[str]) -> None:
         """The files at, or in the folders at, these paths are gone. What is indexed stays, unseen."""
         with self._record.writing() as session:
-            for path in paths:
+            for path in sorted(paths):
                 here = (DocumentRow.path == path) | DocumentRow.path.startswith(f"{path}/", autoescape=True)
                 session.execute(
                     update(DocumentRow)
@@ -249,15 +254,24 @@ class Catalogue:
             )
             return [(document_of(row, shelf), row.digest) for row, shelf in rows]
 
-    def still_lacking_vectors(self, digests: Mapping[str, str]) -> set[str]:
-        """Of these documents, those that wait for vectors and still have that digest."""
+    def continued_by(self, firsts: Mapping[str, IndexedChunk], digests: Mapping[str, str]) -> set[str]:
+        """Of these documents, those whose vectors go on with that chunk.
+
+        They wait for vectors, have the same digest and shelf as when the chunks
+        were taken, and their watermark stands right before the chunk: a document
+        that was read again meanwhile begins again at 0.
+        """
         with self._record.reading() as session:
             rows = session.execute(
-                select(DocumentRow.id, DocumentRow.digest).where(
-                    DocumentRow.id.in_(digests), DocumentRow.state == DocumentState.FINDABLE_WORDS
-                )
+                select(DocumentRow.id, DocumentRow.digest, DocumentRow.embedded, ShelfRow.name)
+                .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
+                .where(DocumentRow.id.in_(firsts), DocumentRow.state == DocumentState.FINDABLE_WORDS)
             )
-            return {id_ for id_, digest in rows if digests[id_] == digest}
+            return {
+                id_
+                for id_, digest, embedded, shelf in rows
+                if digest == digests[id_] and embedded == firsts[id_].ordinal and shelf == firsts[id_].shelf
+            }
 
     def indexed_chunks(
         self, document: Document, *, first: int = 0, batch: int = _ROWS_A_QUERY

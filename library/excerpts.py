@@ -42,7 +42,8 @@ class Excerpts:
         with self._record.reading() as session:
             rows = session.execute(
                 select(SectionRow.ordinal, SectionRow.level, SectionRow.heading_path, SectionRow.anchor)
-                .where(SectionRow.document_id == document_id)
+                .join(DocumentRow, DocumentRow.id == SectionRow.document_id)
+                .where(SectionRow.document_id == document_id, DocumentRow.state.not_in(_UNSEEN))
                 .order_by(SectionRow.ordinal)
             )
             return [Section(ordinal, level, tuple(path), anchor, "") for ordinal, level, path, anchor in rows]
@@ -51,7 +52,13 @@ class Excerpts:
         """One section with its text, or None."""
         with self._record.reading() as session:
             row = session.scalar(
-                select(SectionRow).where(SectionRow.document_id == document_id, SectionRow.ordinal == ordinal)
+                select(SectionRow)
+                .join(DocumentRow, DocumentRow.id == SectionRow.document_id)
+                .where(
+                    SectionRow.document_id == document_id,
+                    SectionRow.ordinal == ordinal,
+                    DocumentRow.state.not_in(_UNSEEN),
+                )
             )
         if row is None:
             return None

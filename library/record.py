@@ -63,9 +63,12 @@ class Record:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one consistent state and writes nothing."""
+        """A session that sees one consistent state and writes nothing. Raises RecordError."""
         with Session(self._engine, expire_on_commit=False) as session:
-            yield session
+            try:
+                yield session
+            except DBAPIError as error:
+                raise RecordError(f"The record could not be read: {error.orig}. Check the disk.") from error
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

@@ -11,7 +11,8 @@ not committed is lost with the process, and is added again from the record.
 
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +68,19 @@ class LexicalIndex:
                 document.add_text("document", chunk.document_id)
                 document.add_text("shelf", chunk.shelf or "")
                 document.add_text("text", chunk.indexed_text)
-                writer.add_document(document)
+                with _translated("The lexical index could not be written."):
+                    writer.add_document(document)
 
     def remove(self, document_id: str) -> None:
         """Remove a document's chunks that were added before; gone after `commit`."""
-        with self._writing:
+        with self._writing, _translated("The lexical index could not be written."):
             self._open_writer().delete_documents_by_term("document", document_id)
 
     def commit(self) -> None:
         """Make durable and visible what was added and removed. Raises IndexUnavailable on a full disk."""
         with self._writing:
-            try:
+            with _translated("The lexical index could not be written; is the disk full?"):
                 self._open_writer().commit()
-            except (OSError, ValueError) as error:
-                raise IndexUnavailable(f"The lexical index could not be written: {error}.") from error
             self._index.reload()
 
     def search(self, query: str, *, limit: int, shelf: str | None = None) -> list[Candidate]:
@@ -138,11 +138,18 @@ class LexicalIndex:
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()
-        try:
+        with _translated("The lexical index could not be read."):
             hits = searcher.search(query, limit, count=False).hits
             return [Candidate(searcher.doc(address)["id"][0], score) for score, address in hits]
-        except (OSError, ValueError) as error:
-            raise IndexUnavailable(f"The lexical index could not be read: {error}.") from error
+
+
+@contextmanager
+def _translated(sentence: str) -> Iterator[None]:
+    """Tantivy raises plain ValueError and OSError; this is the only place that catches them."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise IndexUnavailable(f"{sentence} ({error})") from error
 
 
 def _discard_other_analysis(path: Path) -> None:

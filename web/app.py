@@ -18,7 +18,7 @@ from library.errors import AlmanacError
 from web import api, health, openai, pages
 from web.guards import guard
 from web.house import House
-from web.problems import almanac_problem, http_problem, unexpected_problem
+from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
 
 _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
@@ -71,6 +71,8 @@ def create_app(house: House, **events: Any) -> Litestar:
         exception_handlers={
             AlmanacError: almanac_problem,
             HTTPException: http_problem,
+            RecursionError: unreadable_body,
+            UnicodeDecodeError: unreadable_body,
             Exception: unexpected_problem,
         },
         request_max_body_size=_LARGEST_BODY_BYTES,

@@ -60,6 +60,8 @@ def guard(host_names: tuple[str, ...]) -> Callable[[ASGIApp], ASGIApp]:
             if refusal:
                 await _refuse(send, refusal, header_pairs)
                 return
+            if "\0" in scope["path"]:  # no file, no id and no page has one; some libraries choke on it
+                scope["path"], scope["raw_path"] = "/nothing-there", b"/nothing-there"
 
             async def send_with_headers(message: Message) -> None:
                 if message["type"] == "http.response.start":

@@ -47,6 +47,8 @@ class House(msgspec.Struct, frozen=True):
             lacking.append(self.models.reason or "The chat model is being loaded.")
         if not self.inbox.scanned.is_set():
             lacking.append("The library folder is being looked through.")
+        elif not self.inbox.alive:
+            lacking.append("New files are no longer taken in. Restart Almanac, and report its log.")
         return lacking
 
     def notices(self) -> list[str]:

@@ -9,7 +9,7 @@ model are handed through as they are.
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -24,6 +24,7 @@ from llm.events import Citation, Done, Failed, PassagesFound, Token
 from search.values import Passage
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
+from web.leaving import unless_gone
 from web.problems import openai_error
 from web.shapes import passage_href, source_shape
 
@@ -68,32 +69,38 @@ async def chat_completions(
     if not isinstance(streaming, bool):
         raise InvalidRequest("stream", "must be true or false.")
     if wanted == house.models.model_id:
-        return await _bare_model(house, data, streaming=streaming)
+        return await _bare_model(request, house, data, streaming=streaming)
     known = _model_ids(house)
     if wanted not in known:
         raise ModelNotFound(wanted, known)
     question = _question(data, messages, wanted.removeprefix(_SHELF_PREFIX) if ":" in wanted else None)
     answer = _Completion(wanted, str(request.base_url).rstrip("/"))
     if streaming:
-        include_usage = bool((data.get("stream_options") or {}).get("include_usage"))
+        options = data.get("stream_options")
+        if options is not None and not isinstance(options, dict):
+            raise InvalidRequest("stream_options", "must be an object.")
+        include_usage = bool(options and options.get("include_usage"))
         stream = _streamed_answer(house, question, answer, include_usage=include_usage)
         return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS)
-    return await _whole_answer(house, question, answer)
+    return await unless_gone(request, _whole_answer(house, question, answer))
 
 
 # --- the bare model ------------------------------------------------------------------------------
 
 
-async def _bare_model(house: House, body: dict[str, Any], *, streaming: bool) -> Response[Any]:
+async def _bare_model(
+    request: Request[Any, Any, State], house: House, body: dict[str, Any], *, streaming: bool
+) -> Response[Any]:
     engine = house.models.engine()
     if not streaming:
         with house.precedence.foreground():
-            completion = await engine.chat(body)
+            completion = await unless_gone(request, engine.chat(body))
         return Response({**completion, "model": engine.model_id})
     payloads = engine.stream(body)
     # The first chunk is awaited here, so that a refused request is an HTTP
     # error and not a stream that begins with one.
-    first = await anext(payloads, None)
+    with house.precedence.foreground():
+        first = await unless_gone(request, _first(payloads))
 
     async def passed_on() -> AsyncIterator[bytes]:
         with house.precedence.foreground():
@@ -110,6 +117,10 @@ async def _bare_model(house: House, body: dict[str, Any], *, streaming: bool) ->
         yield _DONE
 
     return Stream(passed_on(), media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+async def _first(payloads: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(payloads, None)
 
 
 # --- the library as a model ----------------------------------------------------------------------
@@ -209,7 +220,9 @@ async def _streamed_answer(
                     yield _DONE
                 case Failed():
                     # OpenAI's clients raise on an error object in the stream.
-                    yield server_sent(None, openai_error(503, event.message, event.code, None))
+                    yield server_sent(
+                        None, openai_error(_failed_status(event), event.message, event.code, None)
+                    )
 
 
 async def _whole_answer(house: House, question: Question, answer: _Completion) -> Response[Any]:
@@ -225,8 +238,14 @@ async def _whole_answer(house: House, question: Question, answer: _Completion) -
                 case Done():
                     return Response(answer.whole(event))
                 case Failed():
-                    return Response(openai_error(503, event.message, event.code, None), status_code=503)
+                    status = _failed_status(event)
+                    return Response(openai_error(status, event.message, event.code, None), status_code=status)
     raise ModelUnavailable("The answer ended without a word. Ask again.")
+
+
+def _failed_status(failed: Failed) -> int:
+    """A request that the engine refused is the asker's to mend; everything else is ours."""
+    return 400 if failed.code == InvalidRequest.code else 503
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -237,7 +256,8 @@ def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("messages", "must be a list of at least one message.")
     for at, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+        role = message.get("role") if isinstance(message, dict) else None
+        if not isinstance(role, str) or role not in _ROLES:
             raise InvalidRequest(f"messages[{at}].role", f"must be one of {', '.join(sorted(_ROLES))}.")
     return messages
 

@@ -108,11 +108,11 @@ def read(
     document = house.catalogue.document(document_id)
     outline = house.excerpts.outline(document_id)
     passage = _passage(house, document_id, at)
-    ordinal = passage.section if passage else section
-    if ordinal is None:
-        ordinal = outline[0].ordinal if outline else 0
-    shown = house.excerpts.section(document_id, ordinal)
     places = [entry.ordinal for entry in outline]
+    ordinal = passage.section if passage else section
+    if ordinal not in places:
+        ordinal = places[0] if places else 0
+    shown = house.excerpts.section(document_id, ordinal)
     here = places.index(ordinal) if ordinal in places else None
     context = _common(house, "") | {
         "document": _plain(document_shape(document)),

@@ -64,6 +64,13 @@ def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     return _respond(request, error.status_code, code, detail, parameter, dict(error.headers or {}))
 
 
+def unreadable_body(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What the JSON decoder raises beside its own errors: nesting without end, bytes that are no text."""
+    if request.method in ("GET", "HEAD"):  # then it was not the body, and the mistake is ours
+        return unexpected_problem(request, error)
+    return _respond(request, 400, "request_invalid", "The body is not JSON that can be read.", None)
+
+
 def unexpected_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     log.error("unexpected error at %s", request.url.path, exc_info=error)
     sentence = "Something went wrong inside Almanac. Its log says more; please report it."

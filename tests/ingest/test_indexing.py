@@ -281,3 +281,59 @@ def test_no_chunk_is_longer_than_what_the_embedder_takes(house: House) -> None:
     chunks = list(house.catalogue.indexed_chunks(document))
     assert len(chunks) > 5
     assert max(counter([chunk.indexed_text for chunk in chunks])) <= 254
+
+
+def test_odd_names_links_and_dates_stop_nothing(house: House, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_text("The plughword is outside of the library.")
+    (house.library / "self.txt").symlink_to("self.txt")
+    (house.library / "linked").symlink_to(outside)
+    (house.library / "through").mkdir()
+    (house.library / "through" / "loop").symlink_to(house.library)
+    Path(os.fsdecode(os.fsencode(house.library) + b"/caf\xe9.txt")).write_text("latin name")
+    os.mkfifo(house.library / "pipe.txt")
+    late = house.drop("late.md", BEES)
+    os.utime(late, (10**10, 10**10))
+    house.drop("garden/fine.md", BEES.replace("Marigold", "Petunia"))
+    house.findable("garden/fine.md")
+    house.findable("late.md")
+    time.sleep(0.5)
+    house.room.inbox.scan()
+    assert {item.path for item in house.catalogue.documents().items} == {"garden/fine.md", "late.md"}
+    assert house.found("plughword outside") == [] or "linked" not in str(house.found("plughword outside"))
+    assert house.room.inbox.alive
+    assert house.room.inbox.trouble
+    assert "not valid text" in house.room.inbox.trouble
+
+
+def test_a_book_moved_to_another_shelf_while_it_is_embedded_ends_findable_there(house: House) -> None:
+    text = "# Long\n\n" + "\n\n".join(f"Paragraph {n} tells of the zebra. " * 12 for n in range(400))
+    path = house.drop("first/long.md", text)
+    until(lambda: (d := house.document("first/long.md")) and d.embedded > 0)
+    (house.library / "second").mkdir()
+    path.rename(house.library / "second" / "long.md")
+    document = house.findable("second/long.md")
+    assert document.embedded == document.chunks
+    assert house.room.stacks.vectors.count() == house.room.stacks.lexical.count() == document.chunks
+    assert house.retriever.search("zebra", shelf="second").passages[0].found_by == ("words", "meaning")
+
+
+def test_a_book_mended_by_its_right_ending_is_read_again(house: House) -> None:
+    path = house.drop("a/notes.epub", "# Not a zip\n\nThe goat is called Petronella.\n")
+    house.until("a/notes.epub", DocumentState.FAILED)
+    path.rename(path.with_suffix(".md"))
+    assert house.findable("a/notes.md").format == "markdown"
+
+
+def test_a_failed_file_saved_again_is_tried_again(house: House) -> None:
+    path = house.drop("a/broken.epub", "PK\x03\x04 no book")
+    before = house.until("a/broken.epub", DocumentState.FAILED)
+    path.write_text("PK\x03\x04 no book")
+    until(
+        lambda: (
+            (d := house.document("a/broken.epub"))
+            and d.updated_at > before.updated_at
+            and d.state == "failed"
+        )
+    )

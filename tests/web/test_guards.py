@@ -119,3 +119,16 @@ def test_a_query_with_markup_is_shown_as_text(house: Appliance) -> None:
 def test_a_huge_body_is_refused(house: Appliance) -> None:
     status, _, _ = house.request("POST", "/api/ask", b'{"question": "' + b"x" * 6_000_000 + b'"}')
     assert status == 413
+
+
+@pytest.mark.parametrize("path", ["/static/%00", "/read/%00", "/api/documents/%00", "/%00"])
+def test_a_null_byte_leads_nowhere(house: Appliance, path: str) -> None:
+    assert house.request("GET", path)[0] == 404
+
+
+def test_a_section_that_is_not_there_opens_the_first(house: Appliance) -> None:
+    document = house.document("garden/bees.md")
+    assert document
+    for section in (-1, 10**20, 999):
+        assert house.request("GET", f"/read/{document['id']}?section={section}")[0] == 200
+    assert house.request("GET", f"/read/{document['id']}?section=x")[0] == 400

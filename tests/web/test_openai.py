@@ -157,3 +157,39 @@ def test_a_client_that_leaves_frees_the_model(client: openai.OpenAI) -> None:
         model=model, messages=[{"role": "user", "content": "Hi"}], max_tokens=2, timeout=20
     )
     assert short.choices
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "almanac", "messages": [{"role": ["x"], "content": "x"}]}',
+        b'{"model": "almanac", "messages": [{"role": {}, "content": "x"}]}',
+        b'{"model": "almanac", "messages": [{"role": "user", "content": "x"}], "stream": true, "stream_options": "x"}',
+        b'{"model": "almanac", "messages": ' + b"[" * 100_000,
+        b'{"model": "almanac", "messages": "\xe9"}',
+        b'{"model": "almanac", "messages": [{"role": "user", "content": "How is water made safe?"}], "temperature": "hot"}',
+    ],
+)
+def test_a_readers_mistake_is_never_a_500(house: Appliance, body: bytes) -> None:
+    status, _, answer = house.request("POST", "/v1/chat/completions", body)
+    assert status == 400, answer
+    assert b'"error"' in answer
+
+
+def test_a_client_that_leaves_before_a_whole_answer_frees_the_model(
+    house: Appliance, client: openai.OpenAI
+) -> None:
+    model = raw_model(client)
+    endless = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Count."}],
+        "max_tokens": 3000,
+        "ignore_eos": True,
+    }
+    for _ in range(4):
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=0.5).post("/chat/completions", body=endless, cast_to=object)
+    short = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "Hi"}], max_tokens=2, timeout=5
+    )
+    assert short.choices
