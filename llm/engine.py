@@ -14,7 +14,7 @@ import asyncio
 import re
 import socket as sockets
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -96,7 +96,14 @@ class Engine:
         return _decoded(answer, dict[str, Any])
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        """A completion's chunks in order, each as the JSON the engine wrote.
+        """A completion's chunks in order, each as the JSON the engine wrote. Raises as `batches` does."""
+        async with aclosing(self.batches(body)) as batches:
+            async for batch in batches:
+                for payload in batch:
+                    yield payload
+
+    async def batches(self, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        """The same chunks, those that arrived together in one list, for whoever passes them on as they are.
 
         What happened before the first chunk (InvalidRequest, ModelUnavailable)
         is raised with the first `anext`; ModelFailed at any time.
@@ -112,12 +119,20 @@ class Engine:
                 _refuse(response)
             events = _Events()
             async for piece in response.aiter_raw():
+                batch: list[bytes] = []
+                ended, fault = False, b""
                 for payload in events.fed(piece):
-                    if payload == _DONE:
-                        return
-                    if payload.startswith(_ERRED):
-                        raise ModelFailed(_sentence(_fault(payload).message))
-                    yield payload
+                    ended = payload == _DONE
+                    fault = payload if payload.startswith(_ERRED) else b""
+                    if ended or fault:
+                        break
+                    batch.append(payload)
+                if batch:
+                    yield batch
+                if fault:
+                    raise ModelFailed(_sentence(_fault(fault).message))
+                if ended:
+                    return
         raise ModelFailed(_STOPPED)
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:

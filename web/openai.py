@@ -96,20 +96,20 @@ async def _bare_model(
         with house.precedence.foreground():
             completion = await unless_gone(request, engine.chat(body))
         return Response({**completion, "model": engine.model_id})
-    payloads = engine.stream(body)
+    batches = engine.batches(body)
     # The first chunk is awaited here, so that a refused request is an HTTP
     # error and not a stream that begins with one.
     with house.precedence.foreground():
-        first = await unless_gone(request, _first(payloads))
+        first = await unless_gone(request, _first(batches))
 
     async def passed_on() -> AsyncIterator[bytes]:
         with house.precedence.foreground():
-            async with aclosing(payloads):
+            async with aclosing(batches):
                 try:
                     if first is not None:
-                        yield b"data: " + first + b"\n\n"
-                    async for payload in payloads:
-                        yield b"data: " + payload + b"\n\n"
+                        yield _events(first)
+                    async for batch in batches:
+                        yield _events(batch)
                 except ModelError as error:
                     sentence = told(error, house.models)
                     yield server_sent(None, openai_error(503, sentence, error.code, None))
@@ -119,8 +119,13 @@ async def _bare_model(
     return Stream(passed_on(), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-async def _first(payloads: AsyncGenerator[bytes, None]) -> bytes | None:
-    return await anext(payloads, None)
+async def _first(batches: AsyncGenerator[list[bytes], None]) -> list[bytes] | None:
+    return await anext(batches, None)
+
+
+def _events(batch: list[bytes]) -> bytes:
+    """Chunks that arrived together leave together: one write, one wake-up of the client."""
+    return b"".join(b"data: " + payload + b"\n\n" for payload in batch)
 
 
 # --- the library as a model ----------------------------------------------------------------------
