@@ -25,6 +25,7 @@ from llm.prompt import Message, library_prompt, passage_text
 from llm.quotation import quotations
 from llm.supervisor import ModelState, Supervisor
 from llm.verdict import Verdict, verdict
+from search.analysis import terms
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.values import Passage
@@ -181,10 +182,10 @@ def told(error: AlmanacError, models: Supervisor) -> str:
 
 
 def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
-    """Without the passages whose words another, better one already says."""
-    said: dict[str, Passage] = {}
+    """Without the passages whose words another, better one already says, in whatever punctuation."""
+    said: dict[tuple[str, ...], Passage] = {}
     for passage in passages:
-        said.setdefault(" ".join(passage.excerpt.text.split()).casefold(), passage)
+        said.setdefault(tuple(term.text for term in terms(passage.excerpt.text)), passage)
     return tuple(said.values())
 
 

@@ -12,7 +12,9 @@ not just drop it.
 
 import asyncio
 import re
+import select
 import socket as sockets
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -206,6 +208,8 @@ class _Exchange(httpx.AsyncByteStream):
     def __init__(self, among: set["_Exchange"], timeouts_s: dict[str, float | None]) -> None:
         self._socket = sockets.socket(sockets.AF_UNIX)
         self._socket.setblocking(False)
+        self._closing: select.epoll | None = None
+        self._hung_up = asyncio.Event()
         self._http = h11.Connection(h11.CLIENT)
         self._timeouts_s = timeouts_s
         self._among = among
@@ -216,7 +220,8 @@ class _Exchange(httpx.AsyncByteStream):
             async with asyncio.timeout(self._timeouts_s["connect"]):
                 while True:
                     try:
-                        return self._socket.connect(path)
+                        self._socket.connect(path)
+                        return self._watch()
                     except BlockingIOError:  # of a Unix socket: too many are waiting to be accepted
                         await asyncio.sleep(PACE_S)
         except TimeoutError as error:
@@ -258,17 +263,44 @@ class _Exchange(httpx.AsyncByteStream):
             if event is not h11.NEED_DATA:
                 return
             if pieces:
-                await asyncio.sleep(PACE_S)
+                await self._pause()
             await self._receive()
 
     async def aclose(self) -> None:
         self._among.discard(self)
+        self._watch_no_more()
         self._socket.close()
 
     def break_off(self) -> None:
         """Wake whoever reads: a socket that was just closed would leave them waiting."""
         with suppress(OSError):
             self._socket.shutdown(sockets.SHUT_RDWR)
+
+    async def _pause(self) -> None:
+        """Let `PACE_S` pass, or less: an answer's end is not waited for, and neither is the engine's."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PACE_S):
+                await self._hung_up.wait()
+
+    def _watch(self) -> None:
+        """Notice when the other side closes, without being woken by what it says before.
+
+        That takes a second epoll, for the event loop's knows only "readable".
+        """
+        if sys.platform == "linux":
+            self._closing = select.epoll()
+            self._closing.register(self._socket, select.EPOLLRDHUP)
+            asyncio.get_running_loop().add_reader(self._closing.fileno(), self._notice)
+
+    def _notice(self) -> None:
+        self._watch_no_more()
+        self._hung_up.set()
+
+    def _watch_no_more(self) -> None:
+        if self._closing is not None:
+            asyncio.get_running_loop().remove_reader(self._closing.fileno())
+            self._closing.close()
+            self._closing = None
 
     def _next_event(self) -> Any:
         try:

@@ -57,3 +57,14 @@ def test_nothing_found_is_not_found() -> None:
 def test_the_passage_nearest_in_meaning_is_quoted_first_under_its_own_number() -> None:
     found = [passage("Safest water source.", similarity=0.4), passage("Boil it.", similarity=0.7)]
     assert list(quotations("safe water?", found, most=1)) == [Token("> Boil it."), Citation(2)]
+
+
+def test_the_same_words_in_other_punctuation_are_one_passage() -> None:
+    from llm.answer import _distinct
+
+    found = [
+        passage("Condy\u2019s Crystals purify."),
+        passage("Condy's crystals purify"),
+        passage("Boil it."),
+    ]
+    assert _distinct(found) == (found[0], found[2])
