@@ -1,6 +1,6 @@
 """Engine: one loaded model, spoken to over the OpenAI wire format.
 
-Knows a URL or a socket and a key, not the process behind them and not what is
+Knows a socket and a key, not the process behind them and not what is
 asked. A body goes through as it came; what comes back in a stream is passed
 on as raw JSON, undecoded, for each token costs the same two cores that write
 the next one.

@@ -265,6 +265,42 @@ def test_an_engine_that_is_gone_is_unavailable(tmp_path):
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("hold", [True, False])
+def test_neither_the_first_chunk_nor_the_end_waits_for_others(tmp_path, monkeypatch, hold):
+    """With `hold` the first chunk comes though nothing follows; without, the end comes with the closing."""
+    monkeypatch.setattr("llm.engine.PACE_S", 60)
+
+    async def scene():
+        async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n'], hold=hold):
+            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            async with asyncio.timeout(SOON_S), aclosing(engine.stream(BRIEF)) as payloads:
+                assert await anext(payloads) == b'{"a":1}'
+                if not hold:
+                    with pytest.raises(ModelFailed):
+                        await anext(payloads)
+            await engine.aclose()
+
+    asyncio.run(scene())
+
+
+def test_chunks_that_arrive_together_are_given_together(tmp_path):
+    async def scene():
+        said = [HEAD, b'data: {"a":1}\n\n', b'data: {"a":2}\n\n', b'data: {"a":3}\n\ndata: [DONE]\n\n']
+        async with answering(tmp_path / "s.sock", said):
+            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            async with aclosing(engine.batches(BRIEF)) as batches:
+                received = [batch async for batch in batches]
+            assert [payload for batch in received for payload in batch] == [
+                b'{"a":1}',
+                b'{"a":2}',
+                b'{"a":3}',
+            ]
+            assert len(received) <= 2
+            await engine.aclose()
+
+    asyncio.run(scene())
+
+
 def test_closing_the_engine_ends_its_streams(tmp_path):
     async def scene():
         async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n', b":\n\n"], hold=True):
