@@ -24,10 +24,13 @@ from ingest.link import WorkerLink
 from ingest.pipeline import Pipeline
 from ingest.reconcile import reconcile
 from ingest.wire import WorkerOrders
+from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.errors import AlmanacError, IndexUnavailable, SetupError
 from library.excerpts import Excerpts
+from library.facts import Facts
 from library.jobs import Jobs
+from library.queue import Queue
 from library.record import Record
 from search.embedder import DIMENSIONS, LazyEmbedder
 from search.lexical import LexicalIndex
@@ -45,6 +48,9 @@ class Stacks(msgspec.Struct, frozen=True):
 
     record: Record
     catalogue: Catalogue
+    arrivals: Arrivals
+    queue: Queue
+    facts: Facts
     excerpts: Excerpts
     jobs: Jobs
     lexical: LexicalIndex
@@ -88,6 +94,9 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         yield Stacks(
             record=record,
             catalogue=Catalogue(record),
+            arrivals=Arrivals(record),
+            queue=Queue(record),
+            facts=Facts(record),
             excerpts=excerpts,
             jobs=Jobs(record),
             lexical=lexical,
@@ -114,6 +123,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
         pipeline = Pipeline(
             folder,
+            stacks.arrivals,
+            stacks.queue,
             stacks.catalogue,
             stacks.lexical,
             stacks.vectors,
@@ -123,7 +134,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         )
         inbox = Inbox(
             folder,
-            stacks.catalogue,
+            stacks.arrivals,
             stacks.jobs,
             settle_s=config.ingest.settle_s,
             on_received=pipeline.wake,
@@ -133,7 +144,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
 
         def begin() -> None:
             try:
-                reconcile(stacks.catalogue, stacks.lexical, stacks.vectors)
+                reconcile(stacks.catalogue, stacks.queue, stacks.lexical, stacks.vectors)
             except AlmanacError as error:
                 # What is there goes on serving; the next start tries again.
                 inbox.trouble = f"The indexes could not be repaired: {error}"

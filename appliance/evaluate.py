@@ -67,13 +67,13 @@ def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str],
         for source in batch:
             _store(stacks, source, count_tokens)
         stacks.lexical.commit()
-        lacking = stacks.catalogue.lacking_vectors()
-        chunks = [piece for document, _ in lacking for piece in stacks.catalogue.indexed_chunks(document)]
+        lacking = stacks.queue.lacking_vectors()
+        chunks = [piece for document, _ in lacking for piece in stacks.queue.indexed_chunks(document)]
         vectors = embedder.embed([piece.indexed_text for piece in chunks])
         stacks.vectors.upsert(chunks, vectors.tolist())
-        stacks.catalogue.note_embedded({document.id: document.chunks for document, _ in lacking})
+        stacks.queue.note_embedded({document.id: document.chunks for document, _ in lacking})
         for document, digest in lacking:
-            stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE)
+            stacks.queue.advance(document.id, digest, DocumentState.FINDABLE)
         done += len(batch)
         progress(f"indexed {done} documents")
 
@@ -83,14 +83,14 @@ def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> 
     if not text:
         return
     seen = FileSeen(source.id, len(text), 0, source.id, "text")
-    stacks.catalogue.receive(seen, is_gone=lambda _: False)
-    taken = stacks.catalogue.begin_reading()
+    stacks.arrivals.receive(seen, is_gone=lambda _: False)
+    taken = stacks.queue.begin_reading()
     if taken is None:
         return
     document, digest = taken
     section = Section(0, 1, (source.title or source.id,), "", text)
     extracted = Extracted(source.title or source.id, (), None, None, (section,))
     pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))
-    chunks = stacks.catalogue.store_text(document.id, digest, extracted, pieces)
+    chunks = stacks.queue.store_text(document.id, digest, extracted, pieces)
     stacks.lexical.add(chunks or ())
-    stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
+    stacks.queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)

@@ -17,7 +17,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from ingest.folder import LibraryFolder, Look
-from library.catalogue import Catalogue
+from library.arrivals import Arrivals
 from library.errors import RecordError, UnreadableFile
 from library.jobs import Jobs
 from library.values import DocumentState
@@ -32,13 +32,13 @@ class Inbox:
     def __init__(
         self,
         folder: LibraryFolder,
-        catalogue: Catalogue,
+        arrivals: Arrivals,
         jobs: Jobs,
         *,
         settle_s: float,
         on_received: Callable[[], None],
     ) -> None:
-        self._folder, self._catalogue, self._jobs = folder, catalogue, jobs
+        self._folder, self._arrivals, self._jobs = folder, arrivals, jobs
         self._settle_s, self._on_received = settle_s, on_received
         # path -> (last look, when that look was first had on the monotonic clock)
         self._unsettled: dict[str, tuple[Look | None, float]] = {}
@@ -94,7 +94,7 @@ class Inbox:
                     "folder; nothing has been removed."
                 )
                 return
-            known = self._catalogue.known_files()
+            known = self._arrivals.known_files()
             noticed = 0
             for path, look in self._folder.walk():
                 if self._stopping.is_set():
@@ -120,7 +120,7 @@ class Inbox:
                 for path, file in known.items()
                 if file.state is not DocumentState.MISSING and not path.startswith(unlisted)
             ]
-            self._catalogue.mark_missing(gone)
+            self._arrivals.mark_missing(gone)
             job.detail = f"{noticed} new or changed, {len(gone)} gone."
             self.trouble = self._told_of_the_folder()
             if known and not noticed and not any(self._folder.walk()):
@@ -223,9 +223,9 @@ class Inbox:
         try:
             file = self._folder.inspect(path, look)
         except UnreadableFile as error:
-            self._catalogue.refuse(self._folder.seen(path, look), str(error))
+            self._arrivals.refuse(self._folder.seen(path, look), str(error))
             return
-        self._catalogue.receive(file, is_gone=lambda old: self._folder.look(old) is None)
+        self._arrivals.receive(file, is_gone=lambda old: self._folder.look(old) is None)
         self._on_received()
 
     def _left(self, path: str) -> None:
@@ -240,7 +240,7 @@ class Inbox:
             for inside, _ in self._folder.walk(path):
                 self._notice(inside)
             return
-        self._catalogue.mark_missing([path])
+        self._arrivals.mark_missing([path])
 
 
 class _Handler(FileSystemEventHandler):

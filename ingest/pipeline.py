@@ -26,9 +26,12 @@ import msgspec
 
 from ingest.folder import LibraryFolder
 from ingest.link import WorkerLink, WorkerLost
+from ingest.progress import IngestProgress
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable
+from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, RecordError
+from library.queue import Queue
 from library.values import Document, DocumentState, IndexedChunk
 from search.embedder import DIMENSIONS
 from search.lexical import LexicalIndex
@@ -61,6 +64,8 @@ class Pipeline:
     def __init__(
         self,
         folder: LibraryFolder,
+        arrivals: Arrivals,
+        queue: Queue,
         catalogue: Catalogue,
         lexical: LexicalIndex,
         vectors: VectorIndex,
@@ -69,7 +74,7 @@ class Pipeline:
         embedder: WorkerLink,
         precedence: Precedence,
     ) -> None:
-        self._folder, self._catalogue = folder, catalogue
+        self._folder, self._arrivals, self._queue, self._catalogue = folder, arrivals, queue, catalogue
         self._lexical, self._vectors = lexical, vectors
         self._reader, self._embedder, self._precedence = reader, embedder, precedence
         self._indexes = threading.Lock()
@@ -85,6 +90,44 @@ class Pipeline:
     def trouble(self) -> str | None:
         """A sentence, while work stands still for a reason."""
         return next(iter(self._troubles.values()), None)
+
+    # --- a reader decides --------------------------------------------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        return False
+
+    def pause(self) -> None:
+        """Take no further work until `resume`, also after a restart; what is findable stays so."""
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+
+    def retry(self, document_ids: Sequence[str] | None = None) -> int:
+        """Read these failed documents, or all of them, again; returns how many there were."""
+        count = self._queue.retry(document_ids)
+        self.wake()
+        return count
+
+    def cancel(self, document_ids: Sequence[str] | None = None) -> int:
+        """Give up these unfinished documents, or all; they fail saying so. Returns how many there were."""
+        raise NotImplementedError
+
+    def progress(self) -> IngestProgress:
+        counts = self._catalogue.counts()
+        chunks, embedded = self._catalogue.indexed_totals()
+        return IngestProgress(
+            paused=self.paused,
+            trouble=self.trouble,
+            reading=(),
+            embedding=(),
+            to_read=counts[DocumentState.WAITING] + counts[DocumentState.READING],
+            to_embed=counts[DocumentState.FINDABLE_WORDS],
+            chunks=chunks,
+            embedded=embedded,
+            chunks_per_s=None,
+            remaining_s=None,
+        )
 
     def start(self) -> None:
         for thread in self._threads:
@@ -130,7 +173,7 @@ class Pipeline:
 
     def _read_waiting(self) -> None:
         """Read all that waits, committing in groups."""
-        self._catalogue.reset_reading()  # after a crash, or after a failure of this very loop
+        self._queue.reset_reading()  # after a crash, or after a failure of this very loop
         while not self._stopping.is_set():
             done = self._read_group()
             if not done:
@@ -142,7 +185,7 @@ class Pipeline:
         taken, read = 0, list[tuple[Document, str]]()
         began = time.monotonic()
         while taken < _COMMIT_AFTER_DOCUMENTS and time.monotonic() - began < _COMMIT_AFTER_S:
-            next_one = self._catalogue.begin_reading()
+            next_one = self._queue.begin_reading()
             if next_one is None:
                 break
             taken += 1
@@ -152,13 +195,13 @@ class Pipeline:
         if taken:
             self._lexical.commit()
         for document, digest in read:
-            self._catalogue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
+            self._queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
         return taken
 
     def _read(self, document: Document, digest: str) -> bool:
         """Read one document into the record and the lexical writer; False when it came to nothing."""
         if self._folder.look(document.path) is None:
-            self._catalogue.mark_missing([document.path])
+            self._arrivals.mark_missing([document.path])
             return False
         try:
             reply = self._reader.call(Extract(str(self._folder.root / document.path)))
@@ -174,12 +217,12 @@ class Pipeline:
             reason = reply.reason if isinstance(reply, Unreadable) else "The reader answered out of turn."
             with self._indexes:
                 self._forget(document.id)
-                self._catalogue.fail(document.id, digest, reason)
+                self._queue.fail(document.id, digest, reason)
             log.info("document failed", extra={"document": document.id})
             return False
         with self._indexes:
             self._forget(document.id)
-            chunks = self._catalogue.store_text(document.id, digest, reply.extracted, reply.chunks)
+            chunks = self._queue.store_text(document.id, digest, reply.extracted, reply.chunks)
             if chunks is None:
                 return False
             self._lexical.add(chunks)
@@ -187,7 +230,7 @@ class Pipeline:
 
     def _forget(self, document_id: str) -> None:
         """Take an earlier edition out of both indexes, before the record forgets its chunk ids."""
-        earlier = self._catalogue.chunk_ids(document_id)
+        earlier = self._queue.chunk_ids(document_id)
         if earlier:
             self._vectors.remove(earlier)
         # Also without earlier chunks: a crash between the lexical commit and
@@ -214,13 +257,13 @@ class Pipeline:
         """The chunks that lack vectors, oldest document first, a window at a time."""
         chunks: list[IndexedChunk] = []
         digests: dict[str, str] = {}
-        for document, digest in self._catalogue.lacking_vectors():
+        for document, digest in self._queue.lacking_vectors():
             self._to_embed.set()  # there may be more than one query returns; look again afterwards
             if document.chunks == document.embedded:
                 self._prove(document.id, digest)
                 continue
             digests[document.id] = digest
-            for chunk in self._catalogue.indexed_chunks(document, first=document.embedded):
+            for chunk in self._queue.indexed_chunks(document, first=document.embedded):
                 if self._stopping.is_set():
                     return
                 chunks.append(chunk)
@@ -243,7 +286,7 @@ class Pipeline:
             for chunk in window.chunks:
                 firsts.setdefault(chunk.document_id, chunk)
             # What was read again meanwhile, here or on another shelf, is for the next pass.
-            current = self._catalogue.continued_by(firsts, window.digests)
+            current = self._queue.continued_by(firsts, window.digests)
             kept = [
                 (chunk, rows[at * DIMENSIONS : (at + 1) * DIMENSIONS].tolist())
                 for at, chunk in enumerate(window.chunks)
@@ -252,7 +295,7 @@ class Pipeline:
             if not kept:
                 return
             self._vectors.upsert([chunk for chunk, _ in kept], [vector for _, vector in kept])
-            self._catalogue.note_embedded({chunk.document_id: chunk.ordinal + 1 for chunk, _ in kept})
+            self._queue.note_embedded({chunk.document_id: chunk.ordinal + 1 for chunk, _ in kept})
         for document_id in current:
             document = self._catalogue.document(document_id)
             if document.embedded == document.chunks:
@@ -263,7 +306,7 @@ class Pipeline:
         self, document_id: str, digest: str, last: "tuple[IndexedChunk, Sequence[float]] | None" = None
     ) -> None:
         """Call a document findable if it is: every chunk in both indexes, and a sentence found in each."""
-        ids = self._catalogue.chunk_ids(document_id)
+        ids = self._queue.chunk_ids(document_id)
         complete = self._lexical.count(document_id) == len(ids) and self._vectors.holds(ids)
         found = complete
         if complete and last is not None:
@@ -273,12 +316,12 @@ class Pipeline:
             )
         if found:
             # Last on purpose; see the module's hard rule.
-            self._catalogue.advance(document_id, digest, DocumentState.FINDABLE)
+            self._queue.advance(document_id, digest, DocumentState.FINDABLE)
             return
         with self._indexes:
             self._forget(document_id)
             self._lexical.commit()
-            self._catalogue.fail(
+            self._queue.fail(
                 document_id,
                 digest,
                 "It was read, but a search for one of its own sentences did not find it. "

@@ -8,21 +8,22 @@ from the record at once; vectors are left to the embedding loop.
 import logging
 
 from library.catalogue import Catalogue
+from library.queue import Queue
 from search.lexical import LexicalIndex
 from search.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
 
 
-def reconcile(catalogue: Catalogue, lexical: LexicalIndex, vectors: VectorIndex) -> None:
+def reconcile(catalogue: Catalogue, queue: Queue, lexical: LexicalIndex, vectors: VectorIndex) -> None:
     """Repair both indexes from the record; does nothing when they hold what they should."""
     chunks, embedded = catalogue.indexed_totals()
     if vectors.count() < embedded:
         log.warning("the vector index holds %d of %d vectors; embedding again", vectors.count(), embedded)
-        catalogue.forget_vectors()
+        queue.forget_vectors()
     if lexical.count() < chunks:
         log.warning("the lexical index holds %d of %d chunks; adding them again", lexical.count(), chunks)
-        for document in catalogue.all_indexed():
+        for document in queue.all_indexed():
             lexical.remove(document.id)
-            lexical.add(catalogue.indexed_chunks(document))
+            lexical.add(queue.indexed_chunks(document))
         lexical.commit()

@@ -41,12 +41,21 @@ class Excerpts:
         """A document's sections in reading order, without their text."""
         with self._record.reading() as session:
             rows = session.execute(
-                select(SectionRow.ordinal, SectionRow.level, SectionRow.heading_path, SectionRow.anchor)
+                select(
+                    SectionRow.ordinal,
+                    SectionRow.level,
+                    SectionRow.heading_path,
+                    SectionRow.anchor,
+                    SectionRow.start,
+                )
                 .join(DocumentRow, DocumentRow.id == SectionRow.document_id)
                 .where(SectionRow.document_id == document_id, DocumentRow.state.not_in(_UNSEEN))
                 .order_by(SectionRow.ordinal)
             )
-            return [Section(ordinal, level, tuple(path), anchor, "") for ordinal, level, path, anchor in rows]
+            return [
+                Section(ordinal, level, tuple(path), anchor, "", start)
+                for ordinal, level, path, anchor, start in rows
+            ]
 
     def section(self, document_id: str, ordinal: int) -> Section | None:
         """One section with its text, or None."""
@@ -62,7 +71,7 @@ class Excerpts:
             )
         if row is None:
             return None
-        return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text)
+        return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
 
 
 def _excerpts() -> Select[Any]:

@@ -6,6 +6,7 @@ and the folder; these rows cannot be rebuilt from anything.
     shelves ──< documents ──< sections
                     └──────< chunks        (a span of one section)
     jobs                                   (what the appliance did on its own)
+    facts                                  (single values: which index serves, is ingest paused)
 """
 
 from datetime import UTC, datetime
@@ -79,12 +80,20 @@ class DocumentRow(Base):
     authors: Mapped[list[str]]
     language: Mapped[str | None]
     year: Mapped[int | None]
+    identifiers: Mapped[list[str]]
+    subjects: Mapped[list[str]]
+    description: Mapped[str]
+    cover: Mapped[str | None]  # name of a picture inside the file
     state: Mapped[str]
     reason: Mapped[str | None]
     chunks: Mapped[int]
     # Chunks 0..embedded-1 have their vector. A watermark and not a flag per
     # chunk: one row is written per batch, and a crash redoes one batch.
     embedded: Mapped[int]
+    # The same watermark in a vector index that is being built beside the serving one.
+    rebuilt: Mapped[int]
+    # The file moved, and both indexes still hold the shelf it stood on before.
+    reshelve: Mapped[bool]
     received_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -101,6 +110,7 @@ class SectionRow(Base):
     level: Mapped[int]
     heading_path: Mapped[list[str]]
     anchor: Mapped[str]
+    start: Mapped[int]  # characters into the document's text
     text: Mapped[str]
 
 
@@ -130,3 +140,12 @@ class JobRow(Base):
     detail: Mapped[str]  # a sentence
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+
+
+class FactRow(Base):
+    """One value that must change in the same transaction as the rows it speaks of."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]

@@ -21,8 +21,9 @@ class Section(msgspec.Struct, frozen=True):
     """One heading's own text, without that of the headings below it.
 
     `heading_path` starts with the document's title and ends with this
-    section's heading. `anchor` is the place in the file ("ch3.xhtml#fire",
-    or "" where the format has none). `text` is blocks (paragraphs, list
+    section's heading; ordinals and levels together are the tree, in preorder.
+    `anchor` is the place in the file ("ch3.xhtml#fire", "page=12" for a page
+    of a PDF, or "" where the format has none). `text` is blocks (paragraphs, list
     items, table rows, code) separated by one blank line or, inside a list,
     table or poem, by a newline.
     """
@@ -32,6 +33,8 @@ class Section(msgspec.Struct, frozen=True):
     heading_path: tuple[str, ...]
     anchor: str
     text: str
+    # Characters into the document's text: its sections in order, a blank line between two.
+    start: int = 0
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -49,9 +52,13 @@ class Extracted(msgspec.Struct, frozen=True):
 
     title: str
     authors: tuple[str, ...]
-    language: str | None  # BCP 47, lowercase, as the file declares it
+    language: str | None  # BCP 47, lowercase, as the file declares it, else as its text shows it
     year: int | None
     sections: tuple[Section, ...]
+    identifiers: tuple[str, ...] = ()  # "isbn:9780…", "urn:uuid:…", as the file states them
+    subjects: tuple[str, ...] = ()
+    description: str = ""  # plain text
+    cover: str | None = None  # the name of a picture inside the file
 
 
 def indexed_text(heading_path: tuple[str, ...], text: str) -> str:
@@ -69,6 +76,10 @@ class Document(msgspec.Struct, frozen=True):
     authors: tuple[str, ...]
     language: str | None
     year: int | None
+    identifiers: tuple[str, ...]
+    subjects: tuple[str, ...]
+    description: str
+    cover: str | None  # the name of a picture inside the file
     format: str
     size_bytes: int
     state: DocumentState

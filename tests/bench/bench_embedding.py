@@ -64,7 +64,7 @@ def through_ingest(round_: int) -> tuple[list[str], float]:
         config = Config(paths=paths, ingest=IngestConfig(settle_s=0.1))
         with open_stacks(config) as stacks, open_reading_room(config, stacks) as room:
             files = COPIES * len(list((ROOT / "library" / "starter").rglob("*.md")))
-            while not stacks.catalogue.known_files():
+            while not stacks.arrivals.known_files():
                 time.sleep(0.005)
             began = time.perf_counter()
             while stacks.catalogue.counts()[DocumentState.FINDABLE] < files:
@@ -72,7 +72,7 @@ def through_ingest(round_: int) -> tuple[list[str], float]:
                 time.sleep(0.02)
             seconds = time.perf_counter() - began
             documents = stacks.catalogue.documents(limit=500).items
-            texts = [c.indexed_text for d in documents for c in stacks.catalogue.indexed_chunks(d)]
+            texts = [c.indexed_text for d in documents for c in stacks.queue.indexed_chunks(d)]
     return texts, seconds
 
 

@@ -74,10 +74,10 @@ def fill(folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(str(n))
             seen = target.stat()
-            stacks.catalogue.receive(
+            stacks.arrivals.receive(
                 FileSeen(path, seen.st_size, seen.st_mtime_ns, str(n), "markdown"), is_gone=lambda _: False
             )
-            taken = stacks.catalogue.begin_reading()
+            taken = stacks.queue.begin_reading()
             assert taken
             document, digest = taken
             parts = [f"{n} {m} {text}" for m, text in enumerate(islice(texts, CHUNKS_A_DOCUMENT))]
@@ -85,14 +85,14 @@ def fill(folder: Path) -> None:
                 Section(m, 1, (f"Book {n}", f"Part {m}"), "", part) for m, part in enumerate(parts)
             )
             chunks = [Chunk(m, m, 0, len(part), part) for m, part in enumerate(parts)]
-            stored = stacks.catalogue.store_text(
+            stored = stacks.queue.store_text(
                 document.id, digest, Extracted(f"Book {n}", (), "en", None, sections), chunks
             )
             assert stored
             stacks.lexical.add(stored)
             stacks.vectors.upsert(stored, [[rng.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in stored])
-            stacks.catalogue.note_embedded({document.id: len(stored)})
-            stacks.catalogue.advance(document.id, digest, DocumentState.FINDABLE)
+            stacks.queue.note_embedded({document.id: len(stored)})
+            stacks.queue.advance(document.id, digest, DocumentState.FINDABLE)
             if n % 50 == 49:
                 stacks.lexical.commit()
         stacks.lexical.commit()

@@ -278,7 +278,7 @@ def test_no_chunk_is_longer_than_what_the_embedder_takes(house: House) -> None:
     )
     document = house.findable("long.md")
     counter = TokenCounter(embedding_model())
-    chunks = list(house.catalogue.indexed_chunks(document))
+    chunks = list(house.room.stacks.queue.indexed_chunks(document))
     assert len(chunks) > 5
     assert max(counter([chunk.indexed_text for chunk in chunks])) <= 254
 

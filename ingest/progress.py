@@ -1,0 +1,18 @@
+"""Progress: how far ingest is, how fast it goes, and when it will be done."""
+
+import msgspec
+
+
+class IngestProgress(msgspec.Struct, frozen=True):
+    """What a reader may be told while documents are on their way."""
+
+    paused: bool  # by a reader, until resumed
+    trouble: str | None  # a sentence, while ingest stands still for another reason
+    reading: tuple[str, ...]  # paths of the files in the reading workers' hands
+    embedding: tuple[str, ...]  # paths of the documents that vectors are computed for
+    to_read: int  # documents waiting or being read
+    to_embed: int  # documents findable by words only
+    chunks: int  # of all indexed documents
+    embedded: int  # of these, how many have their vector
+    chunks_per_s: float | None  # vectors over the last half minute; None while none are computed
+    remaining_s: float | None  # an estimate over all that is left; None where none can be made

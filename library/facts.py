@@ -1,0 +1,29 @@
+"""Facts: single values of the record, by name.
+
+For what is neither a document nor a job and yet must survive a restart, or
+change in the same transaction as the rows it speaks of.
+"""
+
+from library.models import FactRow
+from library.record import Record
+
+
+class Facts:
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def get(self, name: str) -> str | None:
+        with self._record.reading() as session:
+            row = session.get(FactRow, name)
+            return None if row is None else row.value
+
+    def put(self, name: str, value: str | None) -> None:
+        """Write a value, or remove it with None."""
+        with self._record.writing() as session:
+            row = session.get(FactRow, name)
+            if row is None and value is not None:
+                session.add(FactRow(name=name, value=value))
+            elif row is not None and value is None:
+                session.delete(row)
+            elif row is not None and value is not None:
+                row.value = value

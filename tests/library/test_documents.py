@@ -1,0 +1,289 @@
+"""The record of documents: states, moves, and what a crash between two verbs leaves behind."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from library.arrivals import Arrivals
+from library.catalogue import Catalogue
+from library.errors import DocumentNotFound, InvalidRequest, PassageNotFound, RecordError
+from library.excerpts import Excerpts
+from library.jobs import Jobs
+from library.queue import Queue, chunk_id
+from library.record import Record
+from library.values import Chunk, DocumentState, Extracted, FileSeen, Receipt, Section
+
+TEXT = "Boil the water for one minute.\n\nThen let it cool."
+
+
+class Books(NamedTuple):
+    arrivals: Arrivals
+    queue: Queue
+    catalogue: Catalogue
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    record = Record.open(tmp_path / "record.sqlite3")
+    yield record
+    record.close()
+
+
+@pytest.fixture
+def books(record: Record) -> Books:
+    return Books(Arrivals(record), Queue(record), Catalogue(record))
+
+
+def file(path: str = "water/boiling.md", digest: str = "d1") -> FileSeen:
+    return FileSeen(path, 10, 1, digest, "markdown")
+
+
+def here(_: str) -> bool:
+    return False
+
+
+def gone(_: str) -> bool:
+    return True
+
+
+def extracted(text: str = TEXT) -> Extracted:
+    return Extracted(
+        "Water", ("A. Author",), "en", 2020, (Section(0, 1, ("Water", "Boiling"), "boiling", text),)
+    )
+
+
+def chunks(text: str = TEXT) -> list[Chunk]:
+    return [Chunk(0, 0, 0, 30, text[:30]), Chunk(1, 0, 32, len(text), text[32:])]
+
+
+def read(books: Books) -> tuple[str, str]:
+    """Take the next document through reading; its id and digest."""
+    taken = books.queue.begin_reading()
+    assert taken
+    document, digest = taken
+    assert books.queue.store_text(document.id, digest, extracted(), chunks())
+    assert books.queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
+    return document.id, digest
+
+
+def test_a_new_file_waits_on_the_shelf_of_its_first_folder(books: Books) -> None:
+    receipt, id_ = books.arrivals.receive(file(), is_gone=here)
+    document = books.catalogue.document(id_)
+    assert receipt is Receipt.NEW
+    assert (document.state, document.shelf, document.path) == (
+        DocumentState.WAITING,
+        "water",
+        "water/boiling.md",
+    )
+
+
+def test_a_file_beside_the_shelves_has_no_shelf(books: Books) -> None:
+    _, id_ = books.arrivals.receive(file("loose.md"), is_gone=here)
+    assert books.catalogue.document(id_).shelf is None
+    assert books.catalogue.shelves() == []
+
+
+def test_the_same_digest_again_is_no_work(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, digest = read(books)
+    books.queue.note_embedded({id_: 2})
+    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    assert books.arrivals.receive(file(), is_gone=here) == (Receipt.SAME, id_)
+    assert books.catalogue.document(id_).state is DocumentState.FINDABLE
+    assert books.queue.begin_reading() is None
+
+
+def test_a_changed_file_keeps_its_id_and_waits_again(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, _ = read(books)
+    assert books.arrivals.receive(file(digest="d2"), is_gone=here) == (Receipt.CHANGED, id_)
+    assert books.catalogue.document(id_).state is DocumentState.WAITING
+
+
+def test_a_moved_file_within_its_shelf_stays_findable(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, digest = read(books)
+    books.queue.note_embedded({id_: 2})
+    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    assert books.arrivals.receive(file("water/renamed.md"), is_gone=gone) == (Receipt.MOVED, id_)
+    document = books.catalogue.document(id_)
+    assert (document.path, document.state) == ("water/renamed.md", DocumentState.FINDABLE)
+
+
+def test_a_file_moved_to_another_shelf_is_read_again_since_the_indexes_filter_by_shelf(
+    books: Books,
+) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, _ = read(books)
+    assert books.arrivals.receive(file("fire/boiling.md"), is_gone=gone) == (Receipt.MOVED, id_)
+    assert books.catalogue.document(id_).state is DocumentState.WAITING
+
+
+def test_a_copy_beside_the_original_is_a_document_of_its_own(books: Books) -> None:
+    _, first = books.arrivals.receive(file(), is_gone=here)
+    receipt, second = books.arrivals.receive(file("fire/copy.md"), is_gone=here)
+    assert receipt is Receipt.NEW
+    assert first != second
+    assert chunk_id(first, "d1", 0) != chunk_id(second, "d1", 0)
+
+
+def test_a_folder_that_goes_takes_its_files_with_it_and_nothing_beside_it(books: Books) -> None:
+    for path in ("water/a.md", "water/deep/b.md", "watermelon/c.md"):
+        books.arrivals.receive(file(path, digest=path), is_gone=here)
+    books.arrivals.mark_missing(["water"])
+    states = {item.path: item.state for item in books.catalogue.documents().items}
+    assert states == {
+        "water/a.md": DocumentState.MISSING,
+        "water/deep/b.md": DocumentState.MISSING,
+        "watermelon/c.md": DocumentState.WAITING,
+    }
+
+
+def test_a_missing_document_is_not_shown_and_comes_back_without_being_read(
+    books: Books, record: Record
+) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, digest = read(books)
+    books.queue.note_embedded({id_: 2})
+    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    books.arrivals.mark_missing(["water/boiling.md"])
+    chunk = books.queue.chunk_ids(id_)[0]
+    with pytest.raises(PassageNotFound):
+        Excerpts(record).one(chunk)
+    books.arrivals.receive(file(), is_gone=here)
+    assert books.catalogue.document(id_).state is DocumentState.FINDABLE
+    assert Excerpts(record).one(chunk).text == TEXT[:30]
+
+
+def test_what_was_being_read_at_a_crash_waits_again(books: Books) -> None:
+    _, id_ = books.arrivals.receive(file(), is_gone=here)
+    books.queue.begin_reading()
+    assert books.queue.reset_reading() == 1
+    assert books.catalogue.document(id_).state is DocumentState.WAITING
+
+
+def test_text_of_a_file_that_changed_while_it_was_read_is_not_stored(books: Books) -> None:
+    _, id_ = books.arrivals.receive(file(), is_gone=here)
+    taken = books.queue.begin_reading()
+    assert taken
+    books.arrivals.receive(file(digest="d2"), is_gone=here)
+    assert books.queue.store_text(id_, "d1", extracted(), chunks()) is None
+    assert books.queue.chunk_ids(id_) == []
+    assert not books.queue.advance(id_, "d1", DocumentState.FINDABLE_WORDS)
+
+
+def test_a_failed_document_says_why_and_keeps_no_text(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, digest = read(books)
+    assert books.queue.fail(id_, digest, "It is damaged.")
+    document = books.catalogue.document(id_)
+    assert (document.state, document.reason, document.chunks) == (DocumentState.FAILED, "It is damaged.", 0)
+    assert books.queue.chunk_ids(id_) == []
+
+
+def test_chunks_come_with_the_text_of_their_section_and_from_any_ordinal(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, _ = read(books)
+    document = books.catalogue.document(id_)
+    assert [chunk.text for chunk in books.queue.indexed_chunks(document, batch=1)] == [TEXT[:30], TEXT[32:]]
+    assert [chunk.ordinal for chunk in books.queue.indexed_chunks(document, first=1)] == [1]
+    first = next(books.queue.indexed_chunks(document))
+    assert first.indexed_text == "Water › Boiling\nBoil the water for one minute."
+
+
+def test_the_watermark_only_rises(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, _ = read(books)
+    books.queue.note_embedded({id_: 2})
+    books.queue.note_embedded({id_: 1})
+    assert books.catalogue.document(id_).embedded == 2
+
+
+def test_pages_of_documents_meet_without_gap_or_overlap(books: Books) -> None:
+    for n in range(7):
+        books.arrivals.receive(file(f"s/{n}.md", digest=str(n)), is_gone=here)
+    seen, cursor = [], None
+    while True:
+        page = books.catalogue.documents(limit=3, cursor=cursor)
+        seen += [item.path for item in page.items]
+        assert page.total == 7
+        cursor = page.next
+        if cursor is None:
+            break
+    assert seen == [f"s/{n}.md" for n in range(7)]
+
+
+def test_counts_add_up_to_all_documents(books: Books) -> None:
+    for n in range(3):
+        books.arrivals.receive(file(f"s/{n}.md", digest=str(n)), is_gone=here)
+    read(books)
+    counts = books.catalogue.counts()
+    assert set(counts) == set(DocumentState)
+    assert sum(counts.values()) == 3
+    assert counts[DocumentState.FINDABLE_WORDS] == 1
+
+
+def test_an_absurd_limit_is_refused_by_name(books: Books) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        books.catalogue.documents(limit=0)
+    assert refused.value.parameter == "limit"
+
+
+def test_an_unknown_document_is_said_to_be_unknown(books: Books) -> None:
+    with pytest.raises(DocumentNotFound, match="No document has the id"):
+        books.catalogue.document("nobody")
+
+
+def test_a_job_that_raises_is_recorded_as_failed(record: Record) -> None:
+    jobs = Jobs(record)
+    with pytest.raises(ZeroDivisionError), jobs.run("scan"):
+        1 / 0  # noqa: B018
+    latest = jobs.latest("scan")
+    assert latest
+    assert latest.state == "failed"
+    assert latest.finished_at
+
+
+def test_a_job_cut_off_by_a_crash_is_closed_at_the_next_start(record: Record) -> None:
+    jobs = Jobs(record)
+    running = jobs.run("scan")
+    running.__enter__()
+    assert jobs.fail_interrupted() == 1
+    latest = jobs.latest("scan")
+    assert latest
+    assert latest.state == "failed"
+
+
+def test_a_record_of_a_newer_almanac_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "record.sqlite3"
+    Record.open(path).close()
+    import sqlite3
+
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RecordError, match="newer"):
+        Record.open(path)
+
+
+def test_a_file_that_is_no_database_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "record.sqlite3"
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(RecordError, match="cannot be opened"):
+        Record.open(path)
+
+
+def test_a_write_that_raises_leaves_nothing(record: Record, books: Books) -> None:
+    with pytest.raises(RuntimeError), record.writing() as session:
+        from library.models import ShelfRow
+
+        session.add(ShelfRow(name="half"))
+        session.flush()
+        raise RuntimeError
+    with record.reading() as session:
+        from library.models import ShelfRow
+
+        assert session.query(ShelfRow).count() == 0
