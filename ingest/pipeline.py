@@ -153,6 +153,7 @@ class Pipeline:
             to_embed=counts[DocumentState.FINDABLE_WORDS],
             chunks=amount.chunks,
             embedded=amount.embedded,
+            embedded_since_start=self._embedding.rate.total,
             chunks_per_s=None if rate is None else round(rate, 1),
             remaining_s=None if self._paused else remaining_s(amount, rate),
             rebuilding=None if self._rebuild is None else self._rebuild.share(),
