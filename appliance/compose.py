@@ -208,11 +208,11 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder) -> Pip
     ]
     reading = Reading(folder, stacks.arrivals, stacks.queue, indexes, readers, may_work=pipeline.may_work)
 
-    def embedding(side: VectorSide, *, beside: bool) -> tuple[Embedding, list[WorkerLink]]:
+    def embedding(side: VectorSide, *, beside: bool) -> Embedding:
         count = max(1, cores // _THREADS_A_WORKER)
         links = [_worker(config, side.embedder.folder, threads=cores // count) for _ in range(count)]
         mark = Watermark(stacks.record, beside=beside)
-        worker = Embedding(
+        return Embedding(
             stacks.queue,
             mark,
             indexes,
@@ -222,13 +222,13 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder) -> Pip
             may_work=pipeline.may_work,
             rest=pipeline.rest,
         )
-        return worker, links
 
-    serving, embedders = embedding(stacks.meaning.serving, beside=False)
+    serving = embedding(stacks.meaning.serving, beside=False)
+    embedders = list(serving.links)
     rebuild = None
     if stacks.meaning.building is not None:
-        building, links = embedding(stacks.meaning.building, beside=True)
-        embedders += links
+        building = embedding(stacks.meaning.building, beside=True)
+        embedders += building.links
         rebuild = Rebuild(
             stacks.catalogue,
             Watermark(stacks.record, beside=True),

@@ -69,7 +69,7 @@ class Embedding:
     ) -> None:
         """`proves`: a document that is whole here is called findable. `rest` waits, unless all is to end."""
         self._queue, self._mark, self._indexes, self.side = queue, mark, indexes, side
-        self.links, self._proves, self._may_work, self._rest = links, proves, may_work, rest
+        self.links, self._proves, self._may_work, self._rest = tuple(links), proves, may_work, rest
         self._under_way: deque[_Window] = deque()
         self._next_link = 0
         self._cap = _FIRST_WINDOW  # after losses, the largest window that is tried

@@ -247,6 +247,11 @@ class Queue:
         wanted = [DocumentRow.state == DocumentState.FAILED, *_named(document_ids)]
         return self._change(wanted, state=DocumentState.WAITING, reason=None)
 
+    def read_again(self, document: Document) -> bool:
+        """Have a document wait to be read once more; False when it has changed since it was looked up."""
+        wanted = [DocumentRow.id == document.id, DocumentRow.updated_at == document.updated_at]
+        return bool(self._change(wanted, state=DocumentState.WAITING, reason=None))
+
     def unfinished(self, document_ids: Sequence[str] | None = None) -> list[Taken]:
         """Of these documents, or of all, those on their way."""
         with self._record.reading() as session:

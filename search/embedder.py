@@ -192,12 +192,20 @@ class LazyEmbedder:
                     self.error = str(error)
                     raise
 
+    def embed_passages(self, passages: Sequence[str]) -> list[list[float]]:
+        """A unit vector of each passage. Raises IndexUnavailable while there is no model."""
+        vectors: list[list[float]] = self._opened().embed(passages).tolist()
+        return vectors
+
     def embed_query(self, query: str) -> list[float]:
         """One unit vector of `dimensions` numbers. Raises IndexUnavailable while there is no model."""
+        vector: list[float] = self._opened().embed_query(query).tolist()
+        return vector
+
+    def _opened(self) -> Embedder:
         if self._embedder is None:
             raise IndexUnavailable(self.error or "The embedding model is still being loaded.")
-        vector: list[float] = self._embedder.embed_query(query).tolist()
-        return vector
+        return self._embedder
 
 
 def _tokenizer(model_folder: Path) -> tokenizers.Tokenizer:

@@ -19,10 +19,45 @@ from tests.running import Appliance
 pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]
 
 FILES, KILLS = 500, 50
-_WORDS = (
-    "water boil clean filter sand charcoal sunlight bottle well latrine soap ash fire smoke stove wood seed soil "
-    "compost bean maize goat hen hive honey wound bandage fever salt sugar rope knot tarp nail hammer saw radio"
-).split()
+_WORDS = [
+    "water",
+    "boil",
+    "clean",
+    "filter",
+    "sand",
+    "charcoal",
+    "sunlight",
+    "bottle",
+    "well",
+    "latrine",
+    "soap",
+    "ash",
+    "fire",
+    "smoke",
+    "stove",
+    "wood",
+    "seed",
+    "soil",
+    "compost",
+    "bean",
+    "maize",
+    "goat",
+    "hen",
+    "hive",
+    "honey",
+    "wound",
+    "bandage",
+    "fever",
+    "salt",
+    "sugar",
+    "rope",
+    "knot",
+    "tarp",
+    "nail",
+    "hammer",
+    "saw",
+    "radio",
+]
 
 
 def chapters(rng: random.Random, name: str, count: int) -> list[str]:
@@ -60,7 +95,10 @@ def children(pid: int) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+            if (
+                entry.name.isdigit()
+                and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid
+            ):
                 found += [int(entry.name)] if b"ingest.worker" in (entry / "cmdline").read_bytes() else []
         except OSError:
             continue
