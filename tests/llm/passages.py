@@ -23,6 +23,7 @@ def document(name: str = "water") -> Document:
         reason=None,
         chunks=1,
         embedded=1,
+        identifiers=(),
         received_at=NOW,
         updated_at=NOW,
     )
