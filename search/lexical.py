@@ -128,8 +128,7 @@ class LexicalIndex:
 
     def _any_word(self, query: str) -> tantivy.Query | None:
         words = dict.fromkeys(term.text for term in terms(query))
-        # "freq" and not "position": the weight needs no positions, and asking
-        # for them reads three times as much.
+        # "freq" and not "position": the weight needs no positions, so none are read.
         clauses = [
             (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", word, index_option="freq"))
             for word in list(words)[:_MOST_QUERY_TERMS]

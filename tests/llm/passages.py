@@ -24,6 +24,9 @@ def document(name: str = "water") -> Document:
         chunks=1,
         embedded=1,
         identifiers=(),
+        subjects=(),
+        description="",
+        cover=None,
         received_at=NOW,
         updated_at=NOW,
     )
