@@ -33,7 +33,7 @@ class WorkerLink:
     """One worker, started when it is first needed. Used by one thread at a time."""
 
     def __init__(self, orders: WorkerOrders, *, timeout_s: float) -> None:
-        """`timeout_s` bounds each reply. `orders.socket_fd` is filled in at each start."""
+        """`timeout_s` bounds each reply. `orders.socket_fd` and `.parent` are filled in at each start."""
         self._orders, self._timeout_s = orders, timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
@@ -131,7 +131,7 @@ class WorkerLink:
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
         ours.settimeout(self._timeout_s)
-        orders = msgspec.structs.replace(self._orders, socket_fd=theirs.fileno())
+        orders = msgspec.structs.replace(self._orders, socket_fd=theirs.fileno(), parent=os.getpid())
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ingest.worker", msgspec.json.encode(orders).decode()],

@@ -61,6 +61,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     threads: int
     memory_mib: int  # address space; 0 for no limit
     nice: int
+    parent: int = 0  # the parent's pid; filled in at each start, as `socket_fd` is
 
 
 Request = Extract | Embed

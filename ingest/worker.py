@@ -28,7 +28,7 @@ from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 def main(argument: str) -> None:
     """Answer requests until the parent closes its end."""
     orders = msgspec.json.decode(argument, type=WorkerOrders)
-    die_with_parent()
+    die_with_parent(orders.parent)
     # Ctrl-C in a terminal reaches the whole group; the parent decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(orders.nice)

@@ -11,15 +11,17 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent dies, `kill -9` included.
 
-    Called first thing in a child. The parent may have died before the call,
-    which is why its pid is looked at afterwards.
+    Called first thing in a child. `parent` is the pid that the parent handed
+    over of itself: it may have died before the call, and whoever inherited this
+    process then has another pid. That the heir has pid 1 would not say it, for
+    in a container Almanac itself may be process 1.
     """
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:
+    if os.getppid() != parent:
         sys.exit(1)

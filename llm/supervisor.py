@@ -198,6 +198,7 @@ class Supervisor:
                     context_tokens=min(self._settings.context_tokens, summary.context_tokens or 2**31),
                     parallel=self._settings.parallel,
                     threads=self._settings.threads or 0,
+                    parent=os.getpid(),
                 )
                 worker = await _Worker.started(self._command)
                 try:

@@ -12,7 +12,7 @@ from search.analysis import subject_terms
 from search.values import Passage
 
 # Below this cosine a passage and a question have nothing to do with each other.
-_RELATED = 0.30
+_RELATED = 0.35
 # A passage that holds this share of the question's subject words is about it,
 # whatever the vectors say (part numbers, names, foreign words).
 _COVERED = 0.6

@@ -52,6 +52,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     context_tokens: int  # for each slot
     parallel: int  # slots: answers written at the same time
     threads: int  # 0: as many as there are cores
+    parent: int  # the pid of who gives these orders
 
 
 class Listening(msgspec.Struct, frozen=True, tag="listening"):
@@ -71,13 +72,14 @@ Outcome = Listening | Refused
 
 def main() -> None:
     """Serve until told to stop: exit code 0. Exit code 1 when the engine refuses the model."""
-    die_with_parent()
+    # Nothing is said when the parent dies before it has given its orders: that ends here too.
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrders)
+    die_with_parent(orders.parent)
     # Ctrl-C in a terminal reaches the whole group; the parent decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A core dump would hold every conversation of the day.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
-    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerOrders)
     # Native code prints where it likes: from here on, standard output is the log as well.
     parent = os.dup(1)
     os.dup2(2, 1)

@@ -16,7 +16,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def embedding_model() -> Path:
     """The starter embedding model's folder; a test without it is skipped, in CI it fails."""
     if not (EMBEDDING_MODEL / "model.int8.onnx").exists():
-        _missing("the starter embedding model is not built; run `make test` once with a network")
+        missing("the starter embedding model is not built; run `make test` once with a network")
     return EMBEDDING_MODEL
 
 
@@ -24,7 +24,7 @@ def chat_model() -> Path:
     """The starter chat model's file."""
     found = sorted((MODELS / "chat").glob("*.gguf"))
     if not found:
-        _missing("the starter chat model is not there; run `make test` once with a network")
+        missing("the starter chat model is not there; run `make test` once with a network")
     return found[0]
 
 
@@ -40,11 +40,12 @@ def program(name: str) -> str:
     """A program of the machine's; a test without it is skipped, in CI it fails."""
     path = shutil.which(name)
     if path is None:
-        _missing(f"{name} is not installed")
+        missing(f"{name} is not installed")
     return str(path)
 
 
-def _missing(what: str) -> None:
+def missing(what: str) -> None:
+    """Skip the test for want of something; in CI, where everything must be there, fail it."""
     if os.environ.get("ALMANAC_CI"):
         pytest.fail(what)
     pytest.skip(what)

@@ -117,7 +117,10 @@ class _Graph:
         return self._layer_norm(self._node("Add", words, here), "embeddings.LayerNorm")
 
     def _words(self) -> str:
-        """A vector a word piece. As int8 each word has its own scale: a quarter of the memory, cosine 0.9999."""
+        """A vector a word piece. As int8 each word has its own scale: a quarter of the memory.
+
+        With all else in float32, 200 paragraphs came out at cosine 0.99996 or more to float32.
+        """
         name = "embeddings.word_embeddings.weight"
         if not self._int8:
             return self._node("Gather", self._weight(name), "input_ids")

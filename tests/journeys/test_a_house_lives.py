@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import MODELS, ROOT, chat_model, embedding_model, program, shared_data
+from tests.places import MODELS, ROOT, chat_model, embedding_model, missing, program, shared_data
 from tests.running import Appliance, running
 
 BEES = "# Keeping bees\n\n## Inspection\n\nThe colony is called Marigold, and it is inspected every eleventh day.\n"
@@ -97,7 +97,7 @@ def test_nothing_works_worse_with_the_network_cut(data_folder: Path) -> None:
     unshare, ip = program("unshare"), program("ip")
     probe = subprocess.run([unshare, "-rn", "true"], check=False, capture_output=True)
     if probe.returncode:
-        pytest.skip("this machine lets nobody make a network namespace")
+        missing("this machine lets nobody make a network namespace")
     script = data_folder / "inside.py"
     script.write_text(
         "import json, socket, sys\n"

@@ -23,6 +23,10 @@ def document(name: str = "water") -> Document:
         reason=None,
         chunks=1,
         embedded=1,
+        identifiers=(),
+        subjects=(),
+        description="",
+        cover=None,
         received_at=NOW,
         updated_at=NOW,
     )

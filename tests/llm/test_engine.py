@@ -268,7 +268,7 @@ def test_an_engine_that_is_gone_is_unavailable(tmp_path):
 @pytest.mark.parametrize("hold", [True, False])
 def test_neither_the_first_chunk_nor_the_end_waits_for_others(tmp_path, monkeypatch, hold):
     """With `hold` the first chunk comes though nothing follows; without, the end comes with the closing."""
-    monkeypatch.setattr("llm.engine.PACE_S", 60)
+    monkeypatch.setattr("llm.transport.PACE_S", 60)
 
     async def scene():
         async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n'], hold=hold):

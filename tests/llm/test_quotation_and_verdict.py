@@ -50,6 +50,18 @@ def test_passages_that_have_nothing_to_do_with_the_question_are_no_answer() -> N
     assert verdict("Who won the football league in Portugal?", found) is Verdict.NOT_FOUND
 
 
+def test_a_passage_that_is_only_distantly_like_the_question_is_no_answer() -> None:
+    # The nearest that the starter library has to this question, and what it had for one it can answer.
+    assert (
+        verdict("What is the boiling point of gold?", [passage("Boil the water.", similarity=0.33)])
+        is Verdict.NOT_FOUND
+    )
+    assert (
+        verdict("Can a magazine immobilise a forearm?", [passage("Pad the splint.", similarity=0.355)])
+        is Verdict.ANSWERABLE
+    )
+
+
 def test_nothing_found_is_not_found() -> None:
     assert verdict("anything", []) is Verdict.NOT_FOUND
 
