@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.places import ROOT, SHARED_DATA
 
+_LETTERS = str.maketrans("0123456789", "bdfghjklmp")  # no stemmer shortens them into one another
 _FEWEST_CHARS = 100  # licence stubs and redirects are no pages
 
 
@@ -106,4 +107,9 @@ def write(folder: Path, pages: Iterator[str], count: int, *, suffix: str = ".md"
 
 def _varied(pages: tuple[str, ...]) -> Iterator[str]:
     for n, page in enumerate(itertools.cycle(pages)):
-        yield f"{page.rstrip()}\n\nThis is sheet {n}, printed in series {n // len(pages)}.\n"
+        yield f"{page.rstrip()}\n\nThis is sheet {sheet(n)} of its series.\n"
+
+
+def sheet(n: int) -> str:
+    """The word that stands in the n-th file and in no other."""
+    return "zq" + f"{n:07d}".translate(_LETTERS)
