@@ -37,6 +37,7 @@ _QUIET = {
     "ANONYMIZED_TELEMETRY": "False",
     "LANGCHAIN_TRACING_V2": "false",
     "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
 
