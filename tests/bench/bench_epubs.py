@@ -8,6 +8,7 @@ appliance, or when something was written outside the data folder.
 
 import os
 import shutil
+import string
 import tempfile
 import time
 import zipfile
@@ -21,6 +22,7 @@ from tests.places import ROOT, SHARED_DATA
 from tests.running import Appliance
 
 _STATES = ("findable", "failed")
+_OPENS = string.ascii_uppercase + "“"  # what a sentence begins with
 _ENDINGS = ("valid", "warning", "error", "fatal")
 
 
@@ -107,7 +109,7 @@ def _unended(ended: list[dict[str, Any]], paths: dict[str, Path], states: dict[s
         state, reason = document["state"], document["reason"]
         if state not in _STATES:
             wrong.append(f"{path} is {state}")
-        if state == "failed" and not (reason and reason[0].isupper() and reason.rstrip()[-1] in ".?!"):
+        if state == "failed" and not (reason and reason[0] in _OPENS and reason[-1] in ".?!"):
             wrong.append(f"{path} has failed, and its reason is no sentence: {reason!r}")
         if _ending(path) == "valid" and state != "findable":
             wrong.append(f"{path} is valid and {state}: {reason}")
