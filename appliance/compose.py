@@ -16,13 +16,19 @@ from typing import IO
 import msgspec
 
 from appliance.config import Config
+from appliance.embedding_models import decide, embedding_model_folder, index_folder, open_side
 from appliance.memory import give_memory_back
 from appliance.starter import furnish
+from ingest.embedding import Embedding
 from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
+from ingest.indexes import Indexes
 from ingest.link import WorkerLink
+from ingest.pacing import Pacer
 from ingest.pipeline import Pipeline
-from ingest.reconcile import reconcile
+from ingest.reading import Reading
+from ingest.rebuild import Rebuild
+from ingest.reconcile import reconcile_vectors, reconcile_words
 from ingest.wire import WorkerOrders
 from library.arrivals import Arrivals
 from library.catalogue import Catalogue
@@ -32,15 +38,20 @@ from library.facts import Facts
 from library.jobs import Jobs
 from library.queue import Queue
 from library.record import Record
-from search.embedder import DIMENSIONS, LazyEmbedder
+from library.watermark import Watermark, swap
+from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
+from search.meaning import Meaning, VectorSide
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
 
-EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+# A reader may wait for words to be found while somebody is answered; meaning can wait longer.
+_READING_HELD_S, _READING_BREATH_S = 1.0, 0.25
+_EMBEDDING_HELD_S, _EMBEDDING_BREATH_S = 10.0, 0.5
+_THREADS_A_WORKER = 4  # one session gains little from more
 
 
 class Stacks(msgspec.Struct, frozen=True):
@@ -54,10 +65,17 @@ class Stacks(msgspec.Struct, frozen=True):
     excerpts: Excerpts
     jobs: Jobs
     lexical: LexicalIndex
-    vectors: VectorIndex
-    embedder: LazyEmbedder
+    meaning: Meaning
     precedence: Precedence
     retriever: Retriever
+
+    @property
+    def vectors(self) -> VectorIndex:
+        return self.meaning.serving.vectors
+
+    @property
+    def embedder(self) -> LazyEmbedder:
+        return self.meaning.serving.embedder
 
 
 class ReadingRoom(msgspec.Struct, frozen=True):
@@ -66,10 +84,6 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     stacks: Stacks
     inbox: Inbox
     pipeline: Pipeline
-
-
-def embedding_model_folder(config: Config) -> Path:
-    return config.models / "embedding" / EMBEDDING_MODEL
 
 
 @contextmanager
@@ -85,23 +99,26 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         opened.callback(record.close)
         lexical = LexicalIndex(config.data / "index" / "lexical")
         opened.callback(lexical.close)
-        vectors = VectorIndex(config.data / "index" / "vectors", dimensions=DIMENSIONS)
-        opened.callback(vectors.close)
-        embedder = LazyEmbedder(embedding_model_folder(config), threads=config.search.query_threads)
+        facts = Facts(record)
+        wanted = decide(config, record, facts)
+        serving = open_side(config, wanted.serving, wanted.serving_folder, opened.callback)
+        building = None
+        if wanted.building is not None:
+            building = open_side(config, wanted.building, wanted.building_folder, opened.callback)
+        meaning = Meaning(serving, building)
         excerpts, precedence = Excerpts(record), Precedence()
-        retriever = Retriever(lexical, vectors, embedder, excerpts, precedence=precedence)
+        retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)
         opened.callback(retriever.close)
         yield Stacks(
             record=record,
             catalogue=Catalogue(record),
             arrivals=Arrivals(record),
             queue=Queue(record),
-            facts=Facts(record),
+            facts=facts,
             excerpts=excerpts,
             jobs=Jobs(record),
             lexical=lexical,
-            vectors=vectors,
-            embedder=embedder,
+            meaning=meaning,
             precedence=precedence,
             retriever=retriever,
         )
@@ -121,17 +138,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
     stacks.jobs.fail_interrupted()
     with ExitStack() as opened:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
-        pipeline = Pipeline(
-            folder,
-            stacks.arrivals,
-            stacks.queue,
-            stacks.catalogue,
-            stacks.lexical,
-            stacks.vectors,
-            reader=_worker(config, memory_mib=config.ingest.worker_memory_mib),
-            embedder=_worker(config, memory_mib=0),
-            precedence=stacks.precedence,
-        )
+        pipeline = _open_pipeline(config, stacks, folder)
         inbox = Inbox(
             folder,
             stacks.arrivals,
@@ -144,7 +151,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
 
         def begin() -> None:
             try:
-                reconcile(stacks.catalogue, stacks.queue, stacks.lexical, stacks.vectors)
+                _reconcile(stacks)
             except AlmanacError as error:
                 # What is there goes on serving; the next start tries again.
                 inbox.trouble = f"The indexes could not be repaired: {error}"
@@ -174,13 +181,74 @@ def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
     return thread
 
 
-def _worker(config: Config, *, memory_mib: int) -> WorkerLink:
+def _reconcile(stacks: Stacks) -> None:
+    expected, _ = stacks.catalogue.indexed_totals()
+    reconcile_words(stacks.queue, stacks.lexical, expected)
+    reconcile_vectors(stacks.queue, Watermark(stacks.record), stacks.vectors)
+    if stacks.meaning.building is not None:
+        beside = Watermark(stacks.record, beside=True)
+        reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors)
+
+
+def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder) -> Pipeline:
+    """The pipeline with all who work for it; no process is started yet."""
+    indexes = Indexes(stacks.queue, stacks.lexical, stacks.meaning)
+    pipeline = Pipeline(
+        stacks.queue,
+        stacks.catalogue,
+        stacks.facts,
+        indexes,
+        data=config.data,
+        min_free_mib=config.ingest.min_free_mib,
+    )
+    cores = config.ingest.threads or os.cpu_count() or 1
+    readers = [
+        _worker(config, embedding_model_folder(config), memory_mib=config.ingest.worker_memory_mib)
+        for _ in range(config.ingest.readers or max(2, min(4, cores // 2)))
+    ]
+    reading = Reading(folder, stacks.arrivals, stacks.queue, indexes, readers, may_work=pipeline.may_work)
+
+    def embedding(side: VectorSide, *, beside: bool) -> Embedding:
+        count = max(1, cores // _THREADS_A_WORKER)
+        links = [_worker(config, side.embedder.folder, threads=cores // count) for _ in range(count)]
+        mark = Watermark(stacks.record, beside=beside)
+        return Embedding(
+            stacks.queue,
+            mark,
+            indexes,
+            side,
+            links,
+            proves=not beside,
+            may_work=pipeline.may_work,
+            rest=pipeline.rest,
+        )
+
+    serving = embedding(stacks.meaning.serving, beside=False)
+    embedders = list(serving.links)
+    rebuild = None
+    if stacks.meaning.building is not None:
+        building = embedding(stacks.meaning.building, beside=True)
+        embedders += building.links
+        rebuild = Rebuild(
+            stacks.catalogue,
+            Watermark(stacks.record, beside=True),
+            indexes,
+            building,
+            may_work=pipeline.may_work,
+            on_swap=lambda model: swap(stacks.record, model),
+            old_folder=index_folder(config, stacks.meaning.serving.model),
+        )
+    pacers = [
+        Pacer(stacks.precedence, readers, longest_s=_READING_HELD_S, breath_s=_READING_BREATH_S),
+        Pacer(stacks.precedence, embedders, longest_s=_EMBEDDING_HELD_S, breath_s=_EMBEDDING_BREATH_S),
+    ]
+    pipeline.employ(reading, serving, rebuild, pacers)
+    return pipeline
+
+
+def _worker(config: Config, model_folder: Path, *, threads: int = 1, memory_mib: int = 0) -> WorkerLink:
     orders = WorkerOrders(
-        socket_fd=-1,
-        model_folder=str(embedding_model_folder(config)),
-        threads=config.ingest.threads or os.cpu_count() or 1,
-        memory_mib=memory_mib,
-        nice=19,
+        socket_fd=-1, model_folder=str(model_folder), threads=threads, memory_mib=memory_mib, nice=19
     )
     return WorkerLink(orders, timeout_s=config.ingest.file_timeout_s)
 

@@ -48,9 +48,12 @@ class IngestConfig(_Part, frozen=True):
     file_timeout_s: Annotated[float, Meta(gt=0)] = 120
     worker_memory_mib: Annotated[int, Meta(ge=256)] = 2048
     threads: _NotNegative = 0  # 0: as many as there are cores
+    readers: Annotated[int, Meta(ge=0, le=64)] = 0  # 0: two, or half the cores, at most four
+    min_free_mib: _NotNegative = 512
 
 
 class SearchConfig(_Part, frozen=True):
+    embedding_model: Annotated[str, Meta(pattern="^[^./][^/]*$")] = "all-MiniLM-L6-v2"
     query_threads: _Positive = 1
 
 

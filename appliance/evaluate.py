@@ -11,11 +11,14 @@ from typing import Any
 
 import msgspec
 
-from appliance.compose import Stacks, embedding_model_folder, open_stacks
+from appliance.compose import Stacks, open_stacks
 from appliance.config import Config
+from appliance.embedding_models import embedding_model_folder
 from ingest.chunking import WordCounts, chunk
 from library.errors import InvalidRequest
+from library.queue import Text
 from library.values import DocumentState, Extracted, FileSeen, Section
+from library.watermark import Watermark
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
 from search.values import Mode
@@ -67,13 +70,13 @@ def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str],
         for source in batch:
             _store(stacks, source, count_tokens)
         stacks.lexical.commit()
-        lacking = stacks.queue.lacking_vectors()
-        chunks = [piece for document, _ in lacking for piece in stacks.queue.indexed_chunks(document)]
+        mark = Watermark(stacks.record)
+        lacking = mark.lacking(_TOGETHER)
+        chunks = [piece for document, _, _ in lacking for piece in stacks.queue.indexed_chunks(document)]
         vectors = embedder.embed([piece.indexed_text for piece in chunks])
         stacks.vectors.upsert(chunks, vectors.tolist())
-        stacks.queue.note_embedded({document.id: document.chunks for document, _ in lacking})
-        for document, digest in lacking:
-            stacks.queue.advance(document.id, digest, DocumentState.FINDABLE)
+        mark.raise_to({document.id: document.chunks for document, _, _ in lacking})
+        stacks.queue.advance({document.id: digest for document, digest, _ in lacking}, DocumentState.FINDABLE)
         done += len(batch)
         progress(f"indexed {done} documents")
 
@@ -84,13 +87,10 @@ def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> 
         return
     seen = FileSeen(source.id, len(text), 0, source.id, "text")
     stacks.arrivals.receive(seen, is_gone=lambda _: False)
-    taken = stacks.queue.begin_reading()
-    if taken is None:
-        return
-    document, digest = taken
+    [(document, digest)] = stacks.queue.begin_reading()
     section = Section(0, 1, (source.title or source.id,), "", text)
     extracted = Extracted(source.title or source.id, (), None, None, (section,))
     pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))
-    chunks = stacks.queue.store_text(document.id, digest, extracted, pieces)
-    stacks.lexical.add(chunks or ())
-    stacks.queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
+    stored = stacks.queue.store_texts([Text(document.id, digest, extracted, pieces)])
+    stacks.lexical.add(stored[document.id])
+    stacks.queue.advance({document.id: digest}, DocumentState.FINDABLE_WORDS)

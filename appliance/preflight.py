@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.compose import embedding_model_folder
 from appliance.config import Config
+from appliance.embedding_models import embedding_model_folder
 from appliance.serve import chat_model_file
 from library.errors import AlmanacError
 from llm.gguf import inspect

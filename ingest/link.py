@@ -11,15 +11,22 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import msgspec
 
 from ingest.wire import Reply, Request, Wire, WorkerOrders
 
+_LOOK_EVERY_S = 0.5
+
 
 class WorkerLost(Exception):
     """The worker died, hung or answered nonsense. `str()` ends a sentence: "… it crashed"."""
+
+    def __init__(self, how: str, *, killed: bool = False) -> None:
+        super().__init__(how)
+        self.killed = killed  # from outside: by a person, or by the kernel when memory ran out
 
 
 class WorkerLink:
@@ -32,6 +39,8 @@ class WorkerLink:
         self._wire: Wire | None = None
         self._changing = threading.Lock()
         self._closed = False
+        self._halted_at: float | None = None
+        self._halted_s = 0.0  # of the reply that is waited for
 
     @property
     def pid(self) -> int | None:
@@ -49,12 +58,28 @@ class WorkerLink:
 
     def receive(self) -> Reply:
         """The reply to the oldest request under way. Raises WorkerLost."""
-        if self._wire is None:
+        wire = self._wire
+        if wire is None:
             raise WorkerLost("the worker was not running")
         try:
-            return self._wire.receive_reply()
+            self._wait_for_reply(wire)
+            return wire.receive_reply()
         except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
             raise self._lost(error) from error
+
+    def halt(self) -> None:
+        """Hold the worker where it stands, until `go_on`. The time does not count against its limit."""
+        with self._changing:
+            if self._halted_at is None:
+                self._halted_at = time.monotonic()
+                self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        with self._changing:
+            if self._halted_at is not None:
+                self._halted_s += time.monotonic() - self._halted_at
+                self._halted_at = None
+                self._signal(signal.SIGCONT)
 
     def call(self, request: Request) -> Reply:
         self.send(request)
@@ -70,6 +95,20 @@ class WorkerLink:
         with self._changing:
             self._closed = True
             self._end()
+
+    def _wait_for_reply(self, wire: Wire) -> None:
+        """Return when something has come. Raises TimeoutError past the limit, halts not counted."""
+        self._halted_s, began = 0.0, time.monotonic()
+        while not wire.wait(_LOOK_EVERY_S):
+            halted_at = self._halted_at
+            halted_s = self._halted_s + (time.monotonic() - halted_at if halted_at is not None else 0)
+            if time.monotonic() - began - halted_s > self._timeout_s:
+                raise TimeoutError
+
+    def _signal(self, number: int) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(number)
 
     def _end(self) -> None:
         process, wire = self._process, self._wire
@@ -115,7 +154,8 @@ class WorkerLink:
         code = process.poll() if process is not None else None
         self.restart()
         if code is not None and code < 0:
-            return WorkerLost(f"it crashed the reader ({signal.Signals(-code).name})")
+            killed = -code in (signal.SIGKILL, signal.SIGTERM)
+            return WorkerLost(f"it crashed the reader ({signal.Signals(-code).name})", killed=killed)
         return WorkerLost("it crashed the reader" if code else "the reader was stopped")
 
 

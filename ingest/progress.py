@@ -2,6 +2,8 @@
 
 import msgspec
 
+from library.values import Amount
+
 
 class IngestProgress(msgspec.Struct, frozen=True):
     """What a reader may be told while documents are on their way."""
@@ -14,5 +16,19 @@ class IngestProgress(msgspec.Struct, frozen=True):
     to_embed: int  # documents findable by words only
     chunks: int  # of all indexed documents
     embedded: int  # of these, how many have their vector
+    embedded_since_start: int  # vectors that this process has added
     chunks_per_s: float | None  # vectors over the last half minute; None while none are computed
     remaining_s: float | None  # an estimate over all that is left; None where none can be made
+    rebuilding: float | None  # 0..1, while an index for another embedding model is built beside
+
+
+def remaining_s(amount: Amount, chunks_per_s: float | None) -> float | None:
+    """Seconds until every chunk has its vector; chunks of unread files are estimated by their size."""
+    if not chunks_per_s:
+        return None
+    chunks = amount.chunks - amount.embedded
+    if amount.unread_bytes:
+        if not amount.read_bytes:
+            return None
+        chunks += int(amount.unread_bytes * amount.chunks / amount.read_bytes)
+    return round(chunks / chunks_per_s, 1) if chunks else None

@@ -5,6 +5,7 @@ side's work. msgpack and not pickle: a worker reads hostile files, and whoever
 takes it over must not be able to run code in the main process by answering.
 """
 
+import select
 import socket
 import struct
 
@@ -43,6 +44,7 @@ class Embedded(msgspec.Struct, frozen=True, tag=True):
     """`vectors` are float32, row after row, in the order of the texts."""
 
     vectors: bytes
+    cost_s: float  # seconds of work, as if the worker had never been held
 
 
 class Broken(msgspec.Struct, frozen=True, tag=True):
@@ -70,7 +72,6 @@ class Wire:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._stream = end.makefile("rb")
 
     def send(self, message: Request | Reply) -> None:
         """Raises OSError when the other end is gone, TimeoutError past the socket's timeout."""
@@ -91,21 +92,31 @@ class Wire:
         reply: Reply = msgspec.msgpack.decode(self._frame(), type=Reply)
         return reply
 
-    def settimeout(self, seconds: float | None) -> None:
-        self._socket.settimeout(seconds)
+    def wait(self, seconds: float) -> bool:
+        """Whether something can be read, waiting at most so long. Raises EOFError when this end is closed."""
+        poller = select.poll()
+        try:
+            poller.register(self._socket, select.POLLIN)
+        except ValueError as error:  # closed by another thread meanwhile
+            raise EOFError("this end of the wire is closed") from error
+        return bool(poller.poll(seconds * 1000))
 
     def close(self) -> None:
-        self._stream.close()
         self._socket.close()
 
-    def _frame(self) -> bytes:
+    def _frame(self) -> bytearray:
         (length,) = _HEADER.unpack(self._exactly(_HEADER.size))
         if length > _LONGEST_FRAME_BYTES:
             raise msgspec.DecodeError(f"a frame of {length} bytes")
         return self._exactly(length)
 
-    def _exactly(self, length: int) -> bytes:
-        body = self._stream.read(length)
-        if len(body) < length:
-            raise EOFError("the other end of the wire is gone")
+    def _exactly(self, length: int) -> bytearray:
+        # Nothing is read ahead: `wait` looks at the socket alone.
+        body = bytearray(length)
+        view, got = memoryview(body), 0
+        while got < length:
+            count = self._socket.recv_into(view[got:])
+            if not count:
+                raise EOFError("the other end of the wire is gone")
+            got += count
         return body

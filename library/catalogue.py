@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from library.errors import DocumentNotFound, InvalidRequest
 from library.models import DocumentRow, ShelfRow
 from library.record import Record
-from library.values import Document, DocumentState, Page, Shelf
+from library.values import Amount, Document, DocumentState, Page, Shelf
 
 
 class Catalogue:
@@ -75,6 +75,25 @@ class Catalogue:
         with self._record.reading() as session:
             found: dict[str, int] = {state: count for state, count in session.execute(query)}  # noqa: C416 - a result has keys() and would pass for a mapping
         return {state: found.get(state, 0) for state in DocumentState}
+
+    def amount(self) -> Amount:
+        """How much has been read and embedded, and how much waits."""
+        sums = (
+            func.sum(DocumentRow.chunks),
+            func.sum(DocumentRow.embedded),
+            func.sum(DocumentRow.size_bytes),
+        )
+        with self._record.reading() as session:
+            rows = session.execute(select(DocumentRow.state, *sums).group_by(DocumentRow.state))
+            found = {state: (chunks, embedded, size) for state, chunks, embedded, size in rows}
+        read = [found[s] for s in (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS) if s in found]
+        unread = [found[s] for s in (DocumentState.WAITING, DocumentState.READING) if s in found]
+        return Amount(
+            chunks=sum(chunks for chunks, _, _ in read),
+            embedded=sum(embedded for _, embedded, _ in read),
+            read_bytes=sum(size for _, _, size in read),
+            unread_bytes=sum(size for _, _, size in unread),
+        )
 
     def indexed_totals(self) -> tuple[int, int]:
         """(chunks that the lexical index should hold, vectors that the vector index should hold)."""

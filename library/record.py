@@ -13,10 +13,10 @@ nothing, since the pages are already the kernel's.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -28,6 +28,16 @@ from library.errors import RecordError
 # not import Alembic (a quarter of a second); a test compares it with the
 # migrations themselves.
 SCHEMA_REVISION = "0002"
+
+ROWS_A_QUERY = 500  # below SQLite's bound of 999 parameters in old builds
+
+_T = TypeVar("_T")
+
+
+def batches(items: Sequence[_T], size: int = ROWS_A_QUERY) -> Iterator[Sequence[_T]]:
+    """Runs of at most `size`, for a query that names each of them."""
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 class Record:

@@ -90,6 +90,15 @@ class Document(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
+class Amount(msgspec.Struct, frozen=True):
+    """How much there is, over all documents that are indexed or on their way."""
+
+    chunks: int  # of the documents that have been read
+    embedded: int  # of these, how many have their vector
+    read_bytes: int  # size of the files that have been read
+    unread_bytes: int  # size of those that wait
+
+
 class Shelf(msgspec.Struct, frozen=True):
     name: str
     documents: int

@@ -1,7 +1,9 @@
 """The embedder: texts in, unit vectors out.
 
-all-MiniLM-L6-v2 as int8 ONNX, run by ONNX Runtime; tokenised by `tokenizers`.
-Knows no index and no file but the model's own. Its hard rule: its vendors are
+Sentence models in ONNX, run by ONNX Runtime and tokenised by `tokenizers`; the
+starter model is all-MiniLM-L6-v2 as int8. A model is a folder with
+`model.json` (see `ModelCard`), the graph and `tokenizer.json`. Knows no index
+and no file but the model's own. Its hard rule: its vendors are
 imported when a model is opened and not before, so that the main process serves
 its first pages without them.
 """
@@ -9,10 +11,13 @@ its first pages without them.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
 
 from library.errors import IndexUnavailable
 
@@ -20,8 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     import tokenizers
 
+# Of the starter model. It was trained on 256 word pieces; what is longer is cut off silently.
 DIMENSIONS = 384
-# The model was trained on 256 word pieces; what is longer is cut off silently.
 MAX_TOKENS = 256
 # Two of them frame every text: [CLS] and [SEP].
 BUDGET_TOKENS = MAX_TOKENS - 2
@@ -30,6 +35,40 @@ BATCH = 8
 
 MODEL_FILE = "model.int8.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+CARD_FILE = "model.json"
+
+
+class ModelCard(msgspec.Struct, frozen=True):
+    """What `model.json` says of an embedding model. Unknown keys are passed over."""
+
+    name: str
+    digest: str = ""  # of the weights; another digest is another model
+    dimensions: Annotated[int, msgspec.Meta(ge=1)] = DIMENSIONS
+    max_tokens: Annotated[int, msgspec.Meta(ge=16)] = MAX_TOKENS
+    file: str = MODEL_FILE
+    # How the graph's output becomes one vector: "none" when it gives unit
+    # vectors already, else the mean of its tokens or the first of them.
+    pooling: Literal["none", "mean", "cls"] = "none"
+    query_prefix: str = ""  # e.g. "query: "; see the model's own description
+    passage_prefix: str = ""
+
+    @property
+    def id(self) -> str:
+        """Names the model in the record and its index on disk."""
+        return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{self.name}-{self.digest[:12]}").strip("-.")
+
+
+def model_card(model_folder: Path) -> ModelCard:
+    """Raises IndexUnavailable when the model is not there, or its card cannot be read."""
+    path = model_folder / CARD_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ModelCard)
+    except FileNotFoundError as error:
+        raise IndexUnavailable(
+            f"The embedding model {model_folder} is missing. Run `make run` to set it up."
+        ) from error
+    except (OSError, msgspec.MsgspecError) as error:
+        raise IndexUnavailable(f"The embedding model's {path} cannot be read: {error}.") from error
 
 
 class TokenCounter:
@@ -54,7 +93,8 @@ class Embedder:
         `frugal` gives memory back after every call, which costs an eighth of
         the speed: right for a process that embeds a query now and then.
         """
-        path = model_folder / MODEL_FILE
+        self.card = model_card(model_folder)
+        path = model_folder / self.card.file
         if not path.is_file():
             raise IndexUnavailable(f"The embedding model {path} is missing. Run `make run` to set it up.")
         # Before the import: that alone writes a device id and a queue of events
@@ -66,7 +106,7 @@ class Embedder:
         onnxruntime.disable_telemetry_events()
         self._np: Any = np
         self._tokenizer = _tokenizer(model_folder)
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.enable_truncation(self.card.max_tokens)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -86,15 +126,22 @@ class Embedder:
         self._inputs = [entry.name for entry in self._session.get_inputs()]
 
     def embed(self, texts: Sequence[str], *, batch: int = BATCH) -> np.ndarray:
-        """Unit vectors, float32 [len(texts), 384], in the order of `texts`.
+        """Unit vectors of passages, float32 [len(texts), card.dimensions], in the order of `texts`.
 
         Texts are batched with those of like length, since a batch costs as
         much as its longest text in every row.
         """
+        return self._embed([self.card.passage_prefix + text for text in texts], batch)
+
+    def embed_query(self, query: str) -> np.ndarray:
+        """The unit vector of a query, float32 [card.dimensions]."""
+        return self._embed([self.card.query_prefix + query], 1)[0]  # type: ignore[no-any-return]
+
+    def _embed(self, texts: list[str], batch: int) -> np.ndarray:
         np = self._np
-        encoded = self._tokenizer.encode_batch_fast(list(texts))
+        encoded = self._tokenizer.encode_batch_fast(texts)
         order = sorted(range(len(encoded)), key=lambda at: len(encoded[at]))
-        vectors: Any = np.empty((len(encoded), DIMENSIONS), dtype=np.float32)
+        vectors: Any = np.empty((len(encoded), self.card.dimensions), dtype=np.float32)
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             longest = max(len(encoded[row]) for row in rows)
@@ -104,15 +151,32 @@ class Embedder:
                 length = len(encoded[row])
                 ids[at, :length] = encoded[row].ids
                 mask[at, :length] = 1
-            vectors[rows] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+            out = self._session.run(None, {name: given[name] for name in self._inputs})[0]
+            vectors[rows] = self._pooled(out, mask)
         return vectors  # type: ignore[no-any-return]  # numpy is not imported at this level
+
+    def _pooled(self, out: Any, mask: Any) -> Any:
+        """Unit vectors [rows, dimensions] of what the graph gave for a batch."""
+        if self.card.pooling == "none":
+            return out
+        np = self._np
+        if self.card.pooling == "cls":
+            pooled = out[:, 0]
+        else:  # out is [rows, tokens, dimensions], mask [rows, tokens]
+            pooled = (out * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1)[:, None]
+        return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
 
 class LazyEmbedder:
     """The query embedder: opened once, in the background, and shared by all searches."""
 
     def __init__(self, model_folder: Path, *, threads: int) -> None:
-        self._folder, self._threads = model_folder, threads
+        self.folder, self._threads = model_folder, threads
+        try:
+            self.dimensions = model_card(model_folder).dimensions
+        except IndexUnavailable:
+            self.dimensions = DIMENSIONS  # there is no model; `open` will say so
         self._opening = threading.Lock()
         self._embedder: Embedder | None = None
         self.error: str | None = None
@@ -126,18 +190,26 @@ class LazyEmbedder:
         with self._opening:
             if self._embedder is None:
                 try:
-                    self._embedder = Embedder(self._folder, threads=self._threads, frugal=True)
+                    self._embedder = Embedder(self.folder, threads=self._threads, frugal=True)
                     self.error = None
                 except IndexUnavailable as error:
                     self.error = str(error)
                     raise
 
+    def embed_passages(self, passages: Sequence[str]) -> list[list[float]]:
+        """A unit vector of each passage. Raises IndexUnavailable while there is no model."""
+        vectors: list[list[float]] = self._opened().embed(passages).tolist()
+        return vectors
+
     def embed_query(self, query: str) -> list[float]:
-        """One unit vector of 384 numbers. Raises IndexUnavailable while there is no model."""
+        """One unit vector of `dimensions` numbers. Raises IndexUnavailable while there is no model."""
+        vector: list[float] = self._opened().embed_query(query).tolist()
+        return vector
+
+    def _opened(self) -> Embedder:
         if self._embedder is None:
             raise IndexUnavailable(self.error or "The embedding model is still being loaded.")
-        vector: list[float] = self._embedder.embed([query])[0].tolist()
-        return vector
+        return self._embedder
 
 
 def _tokenizer(model_folder: Path) -> tokenizers.Tokenizer:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tantivy
 
@@ -71,10 +71,11 @@ class LexicalIndex:
                 with _translated("The lexical index could not be written."):
                     writer.add_document(document)
 
-    def remove(self, document_id: str) -> None:
-        """Remove a document's chunks that were added before; gone after `commit`."""
+    def remove(self, document_ids: Iterable[str]) -> None:
+        """Remove these documents' chunks that were added before; gone after `commit`."""
         with self._writing, _translated("The lexical index could not be written."):
-            self._open_writer().delete_documents_by_term("document", document_id)
+            for document_id in document_ids:
+                self._open_writer().delete_documents_by_term("document", document_id)
 
     def commit(self) -> None:
         """Make durable and visible what was added and removed. Raises IndexUnavailable on a full disk."""
@@ -89,20 +90,20 @@ class LexicalIndex:
         if matched is None:
             return []
         if shelf is not None:
-            on_shelf = tantivy.Query.term_query(self._schema, "shelf", shelf, index_option="basic")
+            on_shelf = self._word("shelf", shelf, "basic")
             no_weight = tantivy.Query.const_score_query(on_shelf, 0.0)
             matched = tantivy.Query.boolean_query(
                 [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, no_weight)]
             )
         return self._run(matched, limit)
 
-    def contains(self, sentence: str, document_id: str) -> bool:
-        """Whether that document is found by that sentence: the proof behind *findable*."""
-        matched = self._any_word(sentence)
-        if matched is None:
+    def contains(self, words: str, chunk_id: str) -> bool:
+        """Whether a search for all of those words finds that chunk: the proof behind *findable*."""
+        wanted = dict.fromkeys(term.text for term in terms(words))
+        clauses = [self._word("text", word) for word in wanted]
+        if not clauses:
             return False
-        of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
-        both = [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, of_document)]
+        both = [(tantivy.Occur.Must, clause) for clause in (*clauses, self._word("id", chunk_id, "basic"))]
         return bool(self._run(tantivy.Query.boolean_query(both), 1))
 
     def count(self, document_id: str | None = None) -> int:
@@ -110,7 +111,7 @@ class LexicalIndex:
         searcher = self._index.searcher()
         if document_id is None:
             return int(searcher.num_docs)
-        of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
+        of_document = self._word("document", document_id, "basic")
         found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
         return int(found.count)
 
@@ -128,13 +129,14 @@ class LexicalIndex:
 
     def _any_word(self, query: str) -> tantivy.Query | None:
         words = dict.fromkeys(term.text for term in terms(query))
-        # "freq" and not "position": the weight needs no positions, and asking
-        # for them reads three times as much.
         clauses = [
-            (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "text", word, index_option="freq"))
-            for word in list(words)[:_MOST_QUERY_TERMS]
+            (tantivy.Occur.Should, self._word("text", word)) for word in list(words)[:_MOST_QUERY_TERMS]
         ]
         return tantivy.Query.boolean_query(clauses) if clauses else None
+
+    def _word(self, field: str, word: str, index_option: Literal["basic", "freq"] = "freq") -> tantivy.Query:
+        # "freq" and not "position": a weight needs no positions.
+        return tantivy.Query.term_query(self._schema, field, word, index_option=index_option)
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()

@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from library.errors import IndexUnavailable, InvalidRequest
 from library.excerpts import Excerpts
 from library.values import Excerpt
-from search.embedder import LazyEmbedder
 from search.fusion import ALPHA, fuse
 from search.lexical import LexicalIndex
+from search.meaning import Meaning
 from search.precedence import Precedence
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side
-from search.vectors import VectorIndex
 
 # Candidates taken from each side. More than 200 changed nothing measurable.
 CANDIDATES = 200
@@ -29,13 +28,12 @@ class Retriever:
     def __init__(
         self,
         lexical: LexicalIndex,
-        vectors: VectorIndex,
-        embedder: LazyEmbedder,
+        meaning: Meaning,
         excerpts: Excerpts,
         *,
         precedence: Precedence,
     ) -> None:
-        self._lexical, self._vectors, self._embedder = lexical, vectors, embedder
+        self._lexical, self._meaning = lexical, meaning
         self._excerpts, self._precedence = excerpts, precedence
         # One thread beside the caller's: both engines release the interpreter.
         self._beside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vectors")
@@ -136,4 +134,5 @@ class Retriever:
         return words, meaning, tuple(degraded)
 
     def _nearest(self, query: str, shelf: str | None) -> list[Candidate]:
-        return self._vectors.search(self._embedder.embed_query(query), limit=CANDIDATES, shelf=shelf)
+        side = self._meaning.serving  # taken once: the two are replaced as one
+        return side.vectors.search(side.embedder.embed_query(query), limit=CANDIDATES, shelf=shelf)

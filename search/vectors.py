@@ -53,6 +53,12 @@ class VectorIndex:
         if ids:
             self._update(qdrant_edge.UpdateOperation.delete_points(ids))
 
+    def reshelve(self, chunk_ids: Sequence[str], shelf: str | None) -> None:
+        """Note another shelf for those of the chunks that have their vector here; durable on return."""
+        ids: list[qdrant_edge.PointId] = list(self.held(chunk_ids))
+        if ids:
+            self._update(qdrant_edge.UpdateOperation.set_payload(ids, {"shelf": shelf or ""}))
+
     def search(self, vector: Sequence[float], *, limit: int, shelf: str | None = None) -> list[Candidate]:
         """The `limit` nearest chunks to a unit vector [dimensions] by cosine, best first."""
         only_shelf = None
@@ -76,11 +82,13 @@ class VectorIndex:
         # The stored vector is the same but for its 8-bit encoding.
         return bool(found) and found[0].score > 0.95
 
-    def holds(self, chunk_ids: Sequence[str]) -> bool:
-        """Whether every one of those chunks has a vector here."""
+    def held(self, chunk_ids: Sequence[str]) -> set[str]:
+        """Those of the chunks that have a vector here."""
+        if not chunk_ids:
+            return set()
         with _translated("The vector index could not be read."):
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
-        return len(found) == len(set(chunk_ids))
+        return {str(point.id) for point in found}
 
     def count(self) -> int:
         return int(self._open_shard().info().points_count)

@@ -4,6 +4,7 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 
@@ -30,7 +31,7 @@ def status(state: State) -> dict[str, Any]:
     house: House = state.house
     now = datetime.now(UTC)
     chunks, embedded = house.catalogue.indexed_totals()
-    scan = house.jobs.latest("scan")
+    scan, progress = house.jobs.latest("scan"), house.pipeline.progress()
     disk = shutil.disk_usage(house.library_folder if house.library_folder.exists() else "/")
     return {
         "version": house.version,
@@ -53,7 +54,8 @@ def status(state: State) -> dict[str, Any]:
         },
         "ingest": {
             "noticed": house.inbox.unsettled,
-            "trouble": house.inbox.trouble or house.pipeline.trouble,
+            **msgspec.structs.asdict(progress),
+            "trouble": house.inbox.trouble or progress.trouble,
             "last_scan": scan,
         },
         "library_folder": str(house.library_folder),

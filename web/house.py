@@ -15,6 +15,7 @@ from llm.answer import Answerer
 from llm.supervisor import ModelState, Supervisor
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
+from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
@@ -29,14 +30,21 @@ class House(msgspec.Struct, frozen=True):
     excerpts: Excerpts
     jobs: Jobs
     lexical: LexicalIndex
-    vectors: VectorIndex
-    embedder: LazyEmbedder
+    meaning: Meaning
     retriever: Retriever
     precedence: Precedence
     inbox: Inbox
     pipeline: Pipeline
     models: Supervisor
     answerer: Answerer
+
+    @property
+    def vectors(self) -> VectorIndex:
+        return self.meaning.serving.vectors
+
+    @property
+    def embedder(self) -> LazyEmbedder:
+        return self.meaning.serving.embedder
 
     def lacking(self) -> list[str]:
         """What /readyz waits for: sentences, none when the house is ready."""

@@ -19,7 +19,9 @@ from statistics import median
 
 from appliance.compose import open_stacks
 from appliance.config import Config, PathsConfig
+from library.queue import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
+from library.watermark import Watermark
 from search.embedder import DIMENSIONS
 from tests.places import MODELS, ROOT
 from tests.running import Appliance
@@ -68,6 +70,7 @@ def fill(folder: Path) -> None:
     rng = random.Random(1)
     config = Config(paths=PathsConfig(data=str(folder / "data"), models=str(MODELS)))
     with open_stacks(config) as stacks:
+        mark = Watermark(stacks.record)
         for n in range(CHUNKS // CHUNKS_A_DOCUMENT):
             path = f"shelf{n % 5}/book{n}.md"
             target = folder / "library" / path
@@ -77,22 +80,18 @@ def fill(folder: Path) -> None:
             stacks.arrivals.receive(
                 FileSeen(path, seen.st_size, seen.st_mtime_ns, str(n), "markdown"), is_gone=lambda _: False
             )
-            taken = stacks.queue.begin_reading()
-            assert taken
-            document, digest = taken
+            [(document, digest)] = stacks.queue.begin_reading()
             parts = [f"{n} {m} {text}" for m, text in enumerate(islice(texts, CHUNKS_A_DOCUMENT))]
             sections = tuple(
                 Section(m, 1, (f"Book {n}", f"Part {m}"), "", part) for m, part in enumerate(parts)
             )
             chunks = [Chunk(m, m, 0, len(part), part) for m, part in enumerate(parts)]
-            stored = stacks.queue.store_text(
-                document.id, digest, Extracted(f"Book {n}", (), "en", None, sections), chunks
-            )
-            assert stored
+            extracted = Extracted(f"Book {n}", (), "en", None, sections)
+            stored = stacks.queue.store_texts([Text(document.id, digest, extracted, chunks)])[document.id]
             stacks.lexical.add(stored)
             stacks.vectors.upsert(stored, [[rng.gauss(0, 1) for _ in range(DIMENSIONS)] for _ in stored])
-            stacks.queue.note_embedded({document.id: len(stored)})
-            stacks.queue.advance(document.id, digest, DocumentState.FINDABLE)
+            mark.raise_to({document.id: len(stored)})
+            stacks.queue.advance({document.id: digest}, DocumentState.FINDABLE)
             if n % 50 == 49:
                 stacks.lexical.commit()
         stacks.lexical.commit()

@@ -15,6 +15,7 @@ import pytest
 
 from appliance.compose import ReadingRoom, open_reading_room, open_stacks
 from appliance.config import Config, IngestConfig, PathsConfig
+from ingest.link import WorkerLink
 from library.values import Document, DocumentState
 from search.embedder import TokenCounter
 from tests.places import MODELS, embedding_model
@@ -46,6 +47,10 @@ class House:
 
     def close(self) -> None:
         self._opened.close()
+
+    @property
+    def embedding_worker(self) -> WorkerLink:
+        return self.room.pipeline._embedding.links[0]
 
     def drop(self, path: str, text: str = BEES) -> Path:
         target = self.library / path
@@ -126,11 +131,11 @@ def test_a_deleted_file_is_missing_and_no_longer_found_and_comes_back_at_once(ho
     path.unlink()
     house.until("garden/bees.md", DocumentState.MISSING)
     assert house.found("Marigold") == []
-    embedded_by = house.room.pipeline._embedder.pid
+    embedded_by = house.embedding_worker.pid
     path.write_bytes(kept)
     house.findable("garden/bees.md")
     assert house.found("Marigold colony")[0] == "garden/bees.md"
-    assert house.room.pipeline._embedder.pid == embedded_by
+    assert house.embedding_worker.pid == embedded_by
 
 
 def test_a_renamed_file_keeps_its_id(house: House) -> None:
@@ -200,8 +205,8 @@ def test_a_file_still_being_written_is_not_read_before_it_is_whole(house: House)
 def test_a_killed_worker_costs_nothing_but_time(house: House) -> None:
     for n in range(6):
         house.drop(f"s/{n}.md", f"# Note {n}\n\n" + f"The colony number {n} is inspected. " * 40)
-    until(lambda: house.room.pipeline._embedder.pid)
-    pid = house.room.pipeline._embedder.pid
+    until(lambda: house.embedding_worker.pid)
+    pid = house.embedding_worker.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
     for n in range(6):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,3 +122,21 @@ def test_without_a_model_the_worker_says_so(tmp_path: Path) -> None:
     assert isinstance(reply, Broken)
     assert "make run" in reply.reason
     link.close()
+
+
+def test_the_time_for_which_a_worker_is_held_does_not_count_against_it(
+    link: WorkerLink, tmp_path: Path
+) -> None:
+    link.call(Extract(note(tmp_path)))
+    pid, link._timeout_s = link.pid, 2
+    link.halt()
+    threading.Timer(5, link.go_on).start()
+    assert isinstance(link.call(Extract(note(tmp_path))), Read)
+    assert link.pid == pid
+
+
+def test_a_worker_that_is_held_can_be_closed(link: WorkerLink, tmp_path: Path) -> None:
+    link.call(Extract(note(tmp_path)))
+    link.halt()
+    link.close()
+    assert link.pid is None

@@ -11,9 +11,10 @@ from library.catalogue import Catalogue
 from library.errors import DocumentNotFound, InvalidRequest, PassageNotFound, RecordError
 from library.excerpts import Excerpts
 from library.jobs import Jobs
-from library.queue import Queue, chunk_id
+from library.queue import Queue, Text, chunk_id
 from library.record import Record
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Receipt, Section
+from library.watermark import Watermark
 
 TEXT = "Boil the water for one minute.\n\nThen let it cool."
 
@@ -22,6 +23,7 @@ class Books(NamedTuple):
     arrivals: Arrivals
     queue: Queue
     catalogue: Catalogue
+    mark: Watermark
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def record(tmp_path: Path) -> Iterator[Record]:
 
 @pytest.fixture
 def books(record: Record) -> Books:
-    return Books(Arrivals(record), Queue(record), Catalogue(record))
+    return Books(Arrivals(record), Queue(record), Catalogue(record), Watermark(record))
 
 
 def file(path: str = "water/boiling.md", digest: str = "d1") -> FileSeen:
@@ -60,11 +62,9 @@ def chunks(text: str = TEXT) -> list[Chunk]:
 
 def read(books: Books) -> tuple[str, str]:
     """Take the next document through reading; its id and digest."""
-    taken = books.queue.begin_reading()
-    assert taken
-    document, digest = taken
-    assert books.queue.store_text(document.id, digest, extracted(), chunks())
-    assert books.queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
+    [(document, digest)] = books.queue.begin_reading()
+    assert books.queue.store_texts([Text(document.id, digest, extracted(), chunks())])[document.id]
+    assert books.queue.advance({document.id: digest}, DocumentState.FINDABLE_WORDS) == {document.id}
     return document.id, digest
 
 
@@ -88,11 +88,11 @@ def test_a_file_beside_the_shelves_has_no_shelf(books: Books) -> None:
 def test_the_same_digest_again_is_no_work(books: Books) -> None:
     books.arrivals.receive(file(), is_gone=here)
     id_, digest = read(books)
-    books.queue.note_embedded({id_: 2})
-    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    books.mark.raise_to({id_: 2})
+    books.queue.advance({id_: digest}, DocumentState.FINDABLE)
     assert books.arrivals.receive(file(), is_gone=here) == (Receipt.SAME, id_)
     assert books.catalogue.document(id_).state is DocumentState.FINDABLE
-    assert books.queue.begin_reading() is None
+    assert books.queue.begin_reading() == []
 
 
 def test_a_changed_file_keeps_its_id_and_waits_again(books: Books) -> None:
@@ -105,8 +105,8 @@ def test_a_changed_file_keeps_its_id_and_waits_again(books: Books) -> None:
 def test_a_moved_file_within_its_shelf_stays_findable(books: Books) -> None:
     books.arrivals.receive(file(), is_gone=here)
     id_, digest = read(books)
-    books.queue.note_embedded({id_: 2})
-    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    books.mark.raise_to({id_: 2})
+    books.queue.advance({id_: digest}, DocumentState.FINDABLE)
     assert books.arrivals.receive(file("water/renamed.md"), is_gone=gone) == (Receipt.MOVED, id_)
     document = books.catalogue.document(id_)
     assert (document.path, document.state) == ("water/renamed.md", DocumentState.FINDABLE)
@@ -146,10 +146,10 @@ def test_a_missing_document_is_not_shown_and_comes_back_without_being_read(
 ) -> None:
     books.arrivals.receive(file(), is_gone=here)
     id_, digest = read(books)
-    books.queue.note_embedded({id_: 2})
-    books.queue.advance(id_, digest, DocumentState.FINDABLE)
+    books.mark.raise_to({id_: 2})
+    books.queue.advance({id_: digest}, DocumentState.FINDABLE)
     books.arrivals.mark_missing(["water/boiling.md"])
-    chunk = books.queue.chunk_ids(id_)[0]
+    chunk = books.queue.chunk_ids([id_])[id_][0]
     with pytest.raises(PassageNotFound):
         Excerpts(record).one(chunk)
     books.arrivals.receive(file(), is_gone=here)
@@ -166,12 +166,11 @@ def test_what_was_being_read_at_a_crash_waits_again(books: Books) -> None:
 
 def test_text_of_a_file_that_changed_while_it_was_read_is_not_stored(books: Books) -> None:
     _, id_ = books.arrivals.receive(file(), is_gone=here)
-    taken = books.queue.begin_reading()
-    assert taken
+    assert books.queue.begin_reading()
     books.arrivals.receive(file(digest="d2"), is_gone=here)
-    assert books.queue.store_text(id_, "d1", extracted(), chunks()) is None
-    assert books.queue.chunk_ids(id_) == []
-    assert not books.queue.advance(id_, "d1", DocumentState.FINDABLE_WORDS)
+    assert books.queue.store_texts([Text(id_, "d1", extracted(), chunks())]) == {}
+    assert books.queue.chunk_ids([id_])[id_] == []
+    assert books.queue.advance({id_: "d1"}, DocumentState.FINDABLE_WORDS) == set()
 
 
 def test_a_failed_document_says_why_and_keeps_no_text(books: Books) -> None:
@@ -180,7 +179,7 @@ def test_a_failed_document_says_why_and_keeps_no_text(books: Books) -> None:
     assert books.queue.fail(id_, digest, "It is damaged.")
     document = books.catalogue.document(id_)
     assert (document.state, document.reason, document.chunks) == (DocumentState.FAILED, "It is damaged.", 0)
-    assert books.queue.chunk_ids(id_) == []
+    assert books.queue.chunk_ids([id_])[id_] == []
 
 
 def test_chunks_come_with_the_text_of_their_section_and_from_any_ordinal(books: Books) -> None:
@@ -196,8 +195,8 @@ def test_chunks_come_with_the_text_of_their_section_and_from_any_ordinal(books: 
 def test_the_watermark_only_rises(books: Books) -> None:
     books.arrivals.receive(file(), is_gone=here)
     id_, _ = read(books)
-    books.queue.note_embedded({id_: 2})
-    books.queue.note_embedded({id_: 1})
+    books.mark.raise_to({id_: 2})
+    books.mark.raise_to({id_: 1})
     assert books.catalogue.document(id_).embedded == 2
 
 

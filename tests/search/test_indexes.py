@@ -88,19 +88,20 @@ def test_the_shelf_filters_and_changes_no_score(lexical: LexicalIndex) -> None:
 def test_a_removed_document_is_gone_and_its_neighbour_is_not(lexical: LexicalIndex) -> None:
     lexical.add([chunk(1, "boil", document="a"), chunk(2, "boil", document="b")])
     lexical.commit()
-    lexical.remove("a")
+    lexical.remove(["a"])
     lexical.add([chunk(3, "boil", document="a")])
     lexical.commit()
     assert sorted(found(lexical, "boil")) == ["2", "3"]
     assert (lexical.count(), lexical.count("a")) == (2, 1)
 
 
-def test_the_proof_looks_at_the_document_that_is_meant(lexical: LexicalIndex) -> None:
-    lexical.add([chunk(1, "Boil the water", document="a")])
+def test_the_proof_finds_the_very_chunk_by_all_of_the_words(lexical: LexicalIndex) -> None:
+    lexical.add([chunk(1, "Boil the water", document="a"), chunk(2, "Boil the milk", document="a")])
     lexical.commit()
-    assert lexical.contains("Boil the water", "a")
-    assert not lexical.contains("Boil the water", "b")
-    assert not lexical.contains("…", "a")
+    here, beside = chunk(1, "").id, chunk(2, "").id
+    assert lexical.contains("Boil the water", here)
+    assert not lexical.contains("Boil the water", beside)
+    assert not lexical.contains("…", here)
 
 
 def test_a_second_writer_is_refused_with_a_sentence(lexical: LexicalIndex, tmp_path: Path) -> None:
@@ -168,8 +169,7 @@ def test_replacing_and_removing_vectors(vectors: VectorIndex) -> None:
     assert vectors.contains(unit(9), chunk(1, "").id)
     assert not vectors.contains(unit(1), chunk(1, "").id)
     vectors.remove([chunk(1, "").id, chunk(7, "").id])
-    assert not vectors.holds([chunk(1, "").id])
-    assert vectors.holds([chunk(2, "").id])
+    assert vectors.held([chunk(1, "").id, chunk(2, "").id]) == {chunk(2, "").id}
 
 
 def test_a_shard_that_is_damaged_says_so(tmp_path: Path) -> None:
@@ -182,3 +182,10 @@ def test_a_shard_that_is_damaged_says_so(tmp_path: Path) -> None:
 def test_a_vector_of_other_dimensions_is_refused(vectors: VectorIndex) -> None:
     with pytest.raises(IndexUnavailable):
         vectors.upsert([chunk(1, "")], [[1.0, 0.0]])
+
+
+def test_a_chunk_moves_to_another_shelf_without_its_vector(vectors: VectorIndex) -> None:
+    vectors.upsert([chunk(1, "", shelf="water")], [unit(1)])
+    vectors.reshelve([chunk(1, "").id, chunk(7, "").id], "fire")
+    assert vectors.search(unit(1), limit=5, shelf="water") == []
+    assert [found.id for found in vectors.search(unit(1), limit=5, shelf="fire")] == [chunk(1, "").id]
