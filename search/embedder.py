@@ -10,6 +10,7 @@ its first pages without them.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Sequence
@@ -96,6 +97,9 @@ class Embedder:
         path = model_folder / self.card.file
         if not path.is_file():
             raise IndexUnavailable(f"The embedding model {path} is missing. Run `make run` to set it up.")
+        # Before the import: that alone writes a device id and a queue of events
+        # into the user's home, and the call below comes too late to prevent it.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import numpy as np  # noqa: PLC0415 - the hard rule above
         import onnxruntime  # noqa: PLC0415
 

@@ -1,4 +1,8 @@
-"""Run benchmarks and print one Markdown table a benchmark."""
+"""Run benchmarks and print one Markdown table a benchmark.
+
+Sizes are flags, named after the keywords of a benchmark's `run`:
+`python -m tests.bench growth --documents 2000`.
+"""
 
 import argparse
 import importlib
@@ -8,7 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("embedding", "chat", "start")
+from tests.bench.options import options_for
+
+NAMES = (
+    *("embedding", "chat", "start"),
+    *("findable", "ingest", "reading", "interference", "growth", "peer", "epubs"),
+)
 
 
 def machine() -> str:
@@ -27,14 +36,17 @@ def machine() -> str:
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(NAMES)} (default: all)")
-    names = given.parse_args().names or NAMES
+    known, flags = given.parse_known_args()
+    names = known.names or NAMES
     print(f"Machine: {machine()}. {time.strftime('%Y-%m-%d')}.\n")
     for name in names:
         if name not in NAMES:
             sys.exit(f"there is no benchmark {name!r}; there are {', '.join(NAMES)}")
-        module = importlib.import_module(f"tests.bench.bench_{name}")
+    modules = [importlib.import_module(f"tests.bench.bench_{name}") for name in names]
+    sizes = options_for([module.run for module in modules], flags)
+    for module, size in zip(modules, sizes, strict=True):
         print(f"### {(module.__doc__ or '').splitlines()[0]}\n")
-        for row in module.run():
+        for row in module.run(**size):
             print(row, flush=True)
         print()
 
