@@ -24,7 +24,7 @@ from ingest.rate import Rate
 from ingest.wire import Broken, Embed, Embedded
 from library.errors import IndexUnavailable
 from library.queue import Queue
-from library.values import DocumentState, IndexedChunk
+from library.values import Document, DocumentState, IndexedChunk
 from library.watermark import Watermark
 from search.meaning import VectorSide
 
@@ -34,7 +34,6 @@ _LARGEST_WINDOW = 256
 _FIRST_WINDOW = 32
 _SMALLEST_WINDOW = 8
 _WINDOW_S = 3.0
-_LOOKED_AT = 400  # documents a query; more than a window can take up
 _CRASHES_OF_ONE_CHUNK = 3  # before its document is given up
 _KILLS_OF_ONE_CHUNK = 12  # the same when something outside ended the worker, which is rarely the text's fault
 _LONGEST_REST_S = 5.0
@@ -140,23 +139,21 @@ class Embedding:
         """The chunks that come next, the newest document first; None when no more are to be sent now."""
         most = min(self._cap, self._quick)
         sent = {chunk.document_id: chunk.ordinal + 1 for window in self._under_way for chunk in window.chunks}
-        chunks: list[IndexedChunk] = []
+        ranges: list[tuple[Document, int, int]] = []
         digests: dict[str, str] = {}
         paths: dict[str, str] = {}
         whole: dict[str, str] = {}
-        for document, digest, mark in self._mark.lacking(_LOOKED_AT):
+        room = most
+        for document, digest, mark in self._mark.lacking(most + len(sent)):
             first = max(mark, sent.get(document.id, 0))
             if mark == document.chunks:
                 whole[document.id] = digest  # it was embedded before the process ended, and only not proven
-            if first >= document.chunks:
-                continue
-            digests[document.id], paths[document.id] = digest, document.path
-            for chunk in self._queue.indexed_chunks(document, first=first, batch=most - len(chunks)):
-                chunks.append(chunk)
-                if len(chunks) == most:
-                    break
-            if len(chunks) == most:
-                break
+            stop = min(document.chunks, first + room)
+            if first < stop:
+                ranges.append((document, first, stop))
+                digests[document.id], paths[document.id] = digest, document.path
+                room -= stop - first
+        chunks = self._queue.chunks_in(ranges) if ranges else []
         if self._proves:
             self._finish(whole)
         if not chunks:

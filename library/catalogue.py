@@ -3,7 +3,9 @@
 Reads only; documents change through `library.arrivals` and `library.queue`.
 """
 
-from sqlalchemy import ColumnElement, func, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from library.errors import DocumentNotFound, InvalidRequest
@@ -111,7 +113,8 @@ def shelf_name(session: Session, shelf_id: int | None) -> str | None:
     return session.scalar(select(ShelfRow.name).where(ShelfRow.id == shelf_id)) if shelf_id else None
 
 
-def document_of(row: DocumentRow, shelf: str | None) -> Document:
+def document_of(row: DocumentRow | Row[Any], shelf: str | None) -> Document:
+    """A document from its row, or from all the columns of one."""
     return Document(
         id=row.id,
         path=row.path,

@@ -10,6 +10,7 @@ and the folder; these rows cannot be rebuilt from anything.
 """
 
 from datetime import UTC, datetime
+from typing import cast
 
 from sqlalchemy import (
     JSON,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     MetaData,
+    Table,
     TypeDecorator,
     UniqueConstraint,
 )
@@ -149,3 +151,9 @@ class FactRow(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str]
+
+
+# The same as plain tables, for statements over many rows at once.
+DOCUMENTS = cast("Table", DocumentRow.__table__)
+SECTIONS = cast("Table", SectionRow.__table__)
+CHUNKS = cast("Table", ChunkRow.__table__)

@@ -19,15 +19,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from library.catalogue import document_of
-from library.models import ChunkRow, DocumentRow, SectionRow, ShelfRow
+from library.models import CHUNKS, DOCUMENTS, SECTIONS, ChunkRow, DocumentRow, SectionRow, ShelfRow
 from library.record import ROWS_A_QUERY, Record, batches
 from library.values import Chunk, Document, DocumentState, Extracted, IndexedChunk, Section
 
 _CHUNK_NAMESPACE = uuid.UUID("6f1c1a52-0d6b-5c3e-9d0f-2f7f3c1b8a11")
+_CHUNK_TEXTS = select(
+    CHUNKS.c.id,
+    CHUNKS.c.document_id,
+    CHUNKS.c.ordinal,
+    SECTIONS.c.heading_path,
+    func.substr(SECTIONS.c.text, CHUNKS.c.start + 1, CHUNKS.c.end - CHUNKS.c.start).label("text"),
+).join(
+    SECTIONS,
+    (SECTIONS.c.document_id == CHUNKS.c.document_id) & (SECTIONS.c.ordinal == CHUNKS.c.section),
+)
 _INDEXED = DocumentRow.state.in_(
     (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 )
@@ -97,80 +107,58 @@ class Queue:
         A document whose file has changed since it was read is left out, and
         nothing of it is stored: the newer content is waiting already.
         """
-        stored = {}
+        read = {text.document_id: text for text in texts}
         with self._record.writing() as session:
-            for text in texts:
-                row = session.get(DocumentRow, text.document_id)
-                if row is not None and row.digest == text.digest and row.state == DocumentState.READING:
-                    stored[row.id] = self._store(session, row, text)
+            shelves = {
+                row.id: row.shelf
+                for some in batches(list(read))
+                for row in session.execute(
+                    with_shelf().where(DocumentRow.id.in_(some), DocumentRow.state == DocumentState.READING)
+                )
+                if row.digest == read[row.id].digest
+            }
+            stored = {id_: _indexed(read[id_], shelf) for id_, shelf in shelves.items()}
+            _drop_text(session, list(stored))
+            sections = [row for id_ in stored for row in _section_rows(read[id_])]
+            chunks = [row for id_, chunks in stored.items() for row in _chunk_rows(read[id_], chunks)]
+            if sections:
+                session.execute(insert(SECTIONS), sections)
+            if chunks:
+                session.execute(insert(CHUNKS), chunks)
+            now = self._clock()
+            described = [_described(read[id_]) | {"updated_at": now} for id_ in stored]
+            if described:
+                session.execute(_DESCRIBE, described)
         return stored
-
-    def _store(self, session: Session, row: DocumentRow, text: Text) -> list[IndexedChunk]:
-        extracted, chunks = text.extracted, text.chunks
-        _drop_text(session, [row.id])
-        starts = section_starts(extracted.sections)
-        if extracted.sections:
-            session.execute(
-                insert(SectionRow),
-                [
-                    {
-                        "document_id": row.id,
-                        "ordinal": section.ordinal,
-                        "level": section.level,
-                        "heading_path": list(section.heading_path),
-                        "anchor": section.anchor,
-                        "start": start,
-                        "text": section.text,
-                    }
-                    for section, start in zip(extracted.sections, starts, strict=True)
-                ],
-            )
-        ids = [chunk_id(row.id, text.digest, chunk.ordinal) for chunk in chunks]
-        if chunks:
-            session.execute(
-                insert(ChunkRow),
-                [
-                    {
-                        "id": id_,
-                        "document_id": row.id,
-                        "section": chunk.section,
-                        "ordinal": chunk.ordinal,
-                        "start": chunk.start,
-                        "end": chunk.end,
-                    }
-                    for id_, chunk in zip(ids, chunks, strict=True)
-                ],
-            )
-        row.title, row.authors = extracted.title, list(extracted.authors)
-        row.language, row.year = extracted.language, extracted.year
-        row.identifiers, row.subjects = list(extracted.identifiers), list(extracted.subjects)
-        row.description, row.cover = extracted.description, extracted.cover
-        row.chunks, row.embedded, row.rebuilt, row.reshelve = len(chunks), 0, 0, False
-        row.updated_at = self._clock()
-        shelf = session.scalar(select(ShelfRow.name).where(ShelfRow.id == row.shelf_id))
-        paths = {section.ordinal: section.heading_path for section in extracted.sections}
-        return [
-            IndexedChunk(id_, row.id, chunk.ordinal, shelf, paths[chunk.section], chunk.text)
-            for id_, chunk in zip(ids, chunks, strict=True)
-        ]
 
     def advance(self, documents: Mapping[str, str], state: DocumentState) -> set[str]:
         """Move documents (id → digest) on; those whose file has changed or gone meanwhile are left out."""
+        moved = set()
         with self._record.writing() as session:
-            rows = _rows_in_work(session, documents)
-            for row in rows:
-                row.state, row.reason, row.updated_at = state, None, self._clock()
-            return {row.id for row in rows}
+            for some in batches(_ids_in_work(session, documents)):
+                session.execute(
+                    update(DOCUMENTS)
+                    .where(DOCUMENTS.c.id.in_(some))
+                    .values(state=state, reason=None, updated_at=self._clock())
+                )
+                moved |= set(some)
+        return moved
 
     def fail(self, document_id: str, digest: str, reason: str) -> bool:
         """A document cannot be read or proven; its text is dropped. False when its file has changed since."""
         with self._record.writing() as session:
-            rows = _rows_in_work(session, {document_id: digest})
-            for row in rows:
-                _drop_text(session, [row.id])
-                row.state, row.reason, row.chunks, row.embedded = DocumentState.FAILED, reason, 0, 0
-                row.rebuilt, row.updated_at = 0, self._clock()
-            return bool(rows)
+            ids = _ids_in_work(session, {document_id: digest})
+            self._fail(session, ids, reason)
+            return bool(ids)
+
+    def _fail(self, session: Session, ids: Sequence[str], reason: str) -> None:
+        _drop_text(session, ids)
+        gone = {"chunks": 0, "embedded": 0, "rebuilt": 0}
+        session.execute(
+            update(DOCUMENTS)
+            .where(DOCUMENTS.c.id.in_(ids))
+            .values(state=DocumentState.FAILED, reason=reason, updated_at=self._clock(), **gone)
+        )
 
     # --- what the indexes need --------------------------------------------------------------------
 
@@ -192,29 +180,34 @@ class Queue:
         self, document: Document, *, first: int = 0, batch: int = ROWS_A_QUERY
     ) -> Iterator[IndexedChunk]:
         """A document's chunks from ordinal `first` on, in reading order, read in batches."""
-        while True:
-            with self._record.reading() as session:
-                rows = session.execute(
-                    select(
-                        ChunkRow.id,
-                        ChunkRow.ordinal,
-                        SectionRow.heading_path,
-                        func.substr(SectionRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
+        for start in range(first, document.chunks, batch):
+            yield from self.chunks_in([(document, start, min(start + batch, document.chunks))])
+
+    def chunks_in(self, ranges: Sequence[tuple[Document, int, int]]) -> list[IndexedChunk]:
+        """The chunks of each document from an ordinal up to another, document after document."""
+        whole = [document.id for document, first, stop in ranges if first == 0 and stop >= document.chunks]
+        rows: dict[str, list[IndexedChunk]] = {document.id: [] for document, _, _ in ranges}
+        shelves = {document.id: document.shelf for document, _, _ in ranges}
+        with self._record.reading() as session:
+            wanted: list[ColumnElement[bool]] = [CHUNKS.c.document_id.in_(some) for some in batches(whole)]
+            wanted += [
+                (CHUNKS.c.document_id == document.id) & CHUNKS.c.ordinal.between(first, stop - 1)
+                for document, first, stop in ranges
+                if not (first == 0 and stop >= document.chunks)
+            ]
+            for these in wanted:
+                for row in session.execute(_CHUNK_TEXTS.where(these).order_by(CHUNKS.c.ordinal)):
+                    rows[row.document_id].append(
+                        IndexedChunk(
+                            row.id,
+                            row.document_id,
+                            row.ordinal,
+                            shelves[row.document_id],
+                            tuple(row.heading_path),
+                            row.text,
+                        )
                     )
-                    .join(
-                        SectionRow,
-                        (SectionRow.document_id == ChunkRow.document_id)
-                        & (SectionRow.ordinal == ChunkRow.section),
-                    )
-                    .where(ChunkRow.document_id == document.id, ChunkRow.ordinal >= first)
-                    .order_by(ChunkRow.ordinal)
-                    .limit(batch)
-                ).all()
-            for id_, ordinal, path, text in rows:
-                yield IndexedChunk(id_, document.id, ordinal, document.shelf, tuple(path), text)
-            if len(rows) < batch:
-                return
-            first = rows[-1][1] + 1
+        return [chunk for document, _, _ in ranges for chunk in rows[document.id]]
 
     def text(self, document_id: str) -> tuple[list[Section], list[Chunk]]:
         """A document's sections with their text, and its chunks' spans (their texts left empty)."""
@@ -265,19 +258,7 @@ class Queue:
             with self._record.writing() as session:
                 unfinished = [DocumentRow.id.in_(some), DocumentRow.state.in_(UNFINISHED)]
                 ids = list(session.scalars(select(DocumentRow.id).where(*unfinished)))
-                _drop_text(session, ids)
-                session.execute(
-                    update(DocumentRow)
-                    .where(DocumentRow.id.in_(ids))
-                    .values(
-                        state=DocumentState.FAILED,
-                        reason=reason,
-                        chunks=0,
-                        embedded=0,
-                        rebuilt=0,
-                        updated_at=self._clock(),
-                    )
-                )
+                self._fail(session, ids, reason)
                 count += len(ids)
         return count
 
@@ -314,31 +295,99 @@ class Queue:
             return done.rowcount if isinstance(done, CursorResult) else 0
 
 
+_DESCRIBE = (
+    update(DOCUMENTS)
+    .where(DOCUMENTS.c.id == bindparam("document_id"))
+    .values(embedded=0, rebuilt=0, reshelve=False)
+)
+
+
+def _described(text: Text) -> dict[str, Any]:
+    extracted = text.extracted
+    return {
+        "document_id": text.document_id,
+        "title": extracted.title,
+        "authors": list(extracted.authors),
+        "language": extracted.language,
+        "year": extracted.year,
+        "identifiers": list(extracted.identifiers),
+        "subjects": list(extracted.subjects),
+        "description": extracted.description,
+        "cover": extracted.cover,
+        "chunks": len(text.chunks),
+    }
+
+
+def _section_rows(text: Text) -> Iterator[dict[str, Any]]:
+    sections = text.extracted.sections
+    for section, start in zip(sections, section_starts(sections), strict=True):
+        yield {
+            "document_id": text.document_id,
+            "ordinal": section.ordinal,
+            "level": section.level,
+            "heading_path": list(section.heading_path),
+            "anchor": section.anchor,
+            "start": start,
+            "text": section.text,
+        }
+
+
+def _chunk_rows(text: Text, indexed: Sequence[IndexedChunk]) -> Iterator[dict[str, Any]]:
+    for chunk, with_id in zip(text.chunks, indexed, strict=True):
+        yield {
+            "id": with_id.id,
+            "document_id": text.document_id,
+            "section": chunk.section,
+            "ordinal": chunk.ordinal,
+            "start": chunk.start,
+            "end": chunk.end,
+        }
+
+
+def _indexed(text: Text, shelf: str | None) -> list[IndexedChunk]:
+    paths = {section.ordinal: section.heading_path for section in text.extracted.sections}
+    return [
+        IndexedChunk(
+            chunk_id(text.document_id, text.digest, chunk.ordinal),
+            text.document_id,
+            chunk.ordinal,
+            shelf,
+            paths[chunk.section],
+            chunk.text,
+        )
+        for chunk in text.chunks
+    ]
+
+
 def section_starts(sections: Sequence[Section]) -> list[int]:
     """Where each section begins in the document's text, as `library.values.Section.start` has it."""
     return [0, *itertools.accumulate(len(section.text) + 2 for section in sections)][: len(sections)]
 
 
 def with_shelf() -> Any:
-    """Documents with the name of their shelf."""
-    return select(DocumentRow, ShelfRow.name).outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
+    """Every column of a document, and `shelf`. Columns and not objects: three times as fast."""
+    return select(*DOCUMENTS.c, ShelfRow.name.label("shelf")).outerjoin(
+        ShelfRow, DocumentRow.shelf_id == ShelfRow.id
+    )
 
 
 def taken_from(rows: Iterable[Any]) -> list[Taken]:
-    return [Taken(document_of(row, shelf), row.digest) for row, shelf in rows]
+    return [Taken(document_of(row, row.shelf), row.digest) for row in rows]
 
 
 def _named(document_ids: Sequence[str] | None) -> tuple[ColumnElement[bool], ...]:
     return () if document_ids is None else (DocumentRow.id.in_(document_ids),)
 
 
-def _rows_in_work(session: Session, documents: Mapping[str, str]) -> list[DocumentRow]:
-    in_work = (DocumentState.READING, DocumentState.FINDABLE_WORDS)
-    rows = []
+def _ids_in_work(session: Session, documents: Mapping[str, str]) -> list[str]:
+    in_work = DocumentRow.state.in_((DocumentState.READING, DocumentState.FINDABLE_WORDS))
+    found: list[str] = []
     for some in batches(list(documents)):
-        found = session.scalars(select(DocumentRow).where(DocumentRow.id.in_(some)))
-        rows += [row for row in found if row.digest == documents[row.id] and row.state in in_work]
-    return rows
+        rows = session.execute(
+            select(DocumentRow.id, DocumentRow.digest).where(DocumentRow.id.in_(some), in_work)
+        )
+        found += [id_ for id_, digest in rows if digest == documents[id_]]
+    return found
 
 
 def _drop_text(session: Session, document_ids: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from library.catalogue import document_of
-from library.models import DocumentRow, FactRow, ShelfRow
+from library.models import DOCUMENTS, DocumentRow, FactRow, ShelfRow
 from library.queue import with_shelf
 from library.record import Record, batches
 from library.values import Document, DocumentState, IndexedChunk
@@ -59,8 +59,8 @@ class Watermark:
                 .limit(limit)
             )
             return [
-                Lacking(document_of(row, shelf), row.digest, getattr(row, self._column.key))
-                for row, shelf in rows
+                Lacking(document_of(row, row.shelf), row.digest, getattr(row, self._column.key))
+                for row in rows
             ]
 
     def continued_by(self, firsts: Mapping[str, IndexedChunk], digests: Mapping[str, str]) -> dict[str, int]:
@@ -84,14 +84,15 @@ class Watermark:
 
     def raise_to(self, upto: Mapping[str, int]) -> None:
         """Raise the watermark of each document; one that stands higher already is left."""
-        now = self._clock()
-        with self._record.writing() as session:
-            for document_id, count in upto.items():
-                session.execute(
-                    update(DocumentRow)
-                    .where(DocumentRow.id == document_id, self._column < count)
-                    .values({self._column.key: count, "updated_at": now})
-                )
+        column = DOCUMENTS.c[self._column.key]
+        raised = (
+            update(DOCUMENTS)
+            .where(DOCUMENTS.c.id == bindparam("document_id"), column < bindparam("upto"))
+            .values({column: bindparam("upto"), "updated_at": self._clock()})
+        )
+        if upto:
+            with self._record.writing() as session:
+                session.execute(raised, [{"document_id": id_, "upto": count} for id_, count in upto.items()])
 
     def total(self) -> int:
         """How many vectors the index should hold."""
