@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import msgspec
 
 from library.values import Chunk, Section
-from search.analysis import terms
+from search.analysis import Term, terms
 
-_WORDS = 12  # of a sentence; enough to be nobody else's, few enough to stand in one chunk
+_WORDS = 10  # of a sentence; enough to be nobody else's, few enough to stand in one chunk
 _VISIBLE = re.compile(r"\S")
 PLACES = ("beginning", "middle", "end")
 
@@ -25,7 +25,7 @@ class Probe(msgspec.Struct, frozen=True):
     """A few words of the document, and the chunk that must be found by them."""
 
     place: str  # of PLACES
-    words: str
+    words: tuple[str, ...]  # as the lexical index has them
     ordinal: int  # of the chunk
 
 
@@ -46,6 +46,7 @@ def probes(sections: Sequence[Section], chunks: Sequence[Chunk]) -> list[Probe]:
     spans = [(chunk.section, chunk.start, chunk.end) for chunk in chunks]
     texts = {section.ordinal: section.text for section in sections}
     ends = list(itertools.accumulate(len(section.text) for section in sections))
+    found: dict[int, list[Term]] = {}  # of a chunk, by its place in `chunks`
     drawn = []
     for place, at in zip(PLACES, (0, ends[-1] // 2, ends[-1] - 1) if ends else (), strict=bool(ends)):
         spot = _visible(sections, ends, at)
@@ -56,8 +57,10 @@ def probes(sections: Sequence[Section], chunks: Sequence[Chunk]) -> list[Probe]:
             raise Uncovered(place)
         for number in (*range(here, len(spans)), *range(here - 1, -1, -1)):
             section, start, end = spans[number]
-            words = _words_near(texts[section][start:end], spot[1] - start if number == here else 0)
-            if words:
+            if number not in found:
+                found[number] = terms(texts[section][start:end])
+            if found[number]:
+                words = _words_near(found[number], spot[1] - start if number == here else 0)
                 drawn.append(Probe(place, words, chunks[number].ordinal))
                 break
     return drawn
@@ -87,12 +90,8 @@ def _visible(sections: Sequence[Section], ends: Sequence[int], at: int) -> tuple
     return None
 
 
-def _words_near(text: str, offset: int) -> str:
-    """The words of a chunk from an offset on, or its last ones, as the lexical index takes them."""
-    found = terms(text)
-    if not found:
-        return ""
-    after = [term for term in found if term.end > offset][:_WORDS] or found[-_WORDS:]
-    if len(after) < _WORDS:
-        after = found[-_WORDS:]
-    return text[after[0].start : after[-1].end]
+def _words_near(found: Sequence[Term], offset: int) -> tuple[str, ...]:
+    """The words of a chunk from an offset on; its last ones where too few are left."""
+    first = next((at for at, term in enumerate(found) if term.end > offset), len(found))
+    first = max(0, min(first, len(found) - _WORDS))
+    return tuple(dict.fromkeys(term.text for term in found[first : first + _WORDS]))

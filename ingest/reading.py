@@ -176,7 +176,8 @@ class Reading:
             return f"Its {error.place} was lost on the way into the index. Please report this file."
         if not drawn:
             return "It holds no words that could be searched for, only signs or pictures."
-        lost = [p.place for p in drawn if not self._indexes.lexical.contains(p.words, chunks[p.ordinal].id)]
+        found = self._indexes.lexical.contains((p.words, chunks[p.ordinal].id) for p in drawn)
+        lost = [probe.place for probe, is_found in zip(drawn, found, strict=True) if not is_found]
         if lost:
             return f"It was read, but a search for words from its {lost[0]} did not find it. Please report this file."
         return None

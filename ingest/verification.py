@@ -63,8 +63,9 @@ class Verification:
         count = self._indexes.lexical.count(document.id)
         if count != len(ids):
             yield f"The lexical index holds {count} of its {len(ids)} chunks."
-        for probe in drawn:
-            if not self._indexes.lexical.contains(probe.words, ids[probe.ordinal]):
+        found = self._indexes.lexical.contains((probe.words, ids[probe.ordinal]) for probe in drawn)
+        for probe, is_found in zip(drawn, found, strict=True):
+            if not is_found:
                 yield f"A search for words from its {probe.place} does not find it."
         if document.state is DocumentState.FINDABLE:
             texts = {section.ordinal: section for section in sections}

@@ -11,7 +11,7 @@ not committed is lost with the process, and is added again from the record.
 
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -97,14 +97,19 @@ class LexicalIndex:
             )
         return self._run(matched, limit)
 
-    def contains(self, words: str, chunk_id: str) -> bool:
-        """Whether a search for all of those words finds that chunk: the proof behind *findable*."""
-        wanted = dict.fromkeys(term.text for term in terms(words))
-        clauses = [self._word("text", word) for word in wanted]
-        if not clauses:
-            return False
-        both = [(tantivy.Occur.Must, clause) for clause in (*clauses, self._word("id", chunk_id, "basic"))]
-        return bool(self._run(tantivy.Query.boolean_query(both), 1))
+    def contains(self, wanted: Iterable[tuple[Sequence[str], str]]) -> list[bool]:
+        """For each (terms, chunk id), whether a search for all those terms finds that chunk.
+
+        The proof behind *findable*. Terms are as `search.analysis.terms` gives them.
+        """
+        searcher = self._index.searcher()
+        found = []
+        for words, chunk_id in wanted:
+            clauses = [self._word("id", chunk_id, "basic"), *(self._word("text", word) for word in words)]
+            both = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
+            with _translated("The lexical index could not be read."):
+                found.append(bool(words) and bool(searcher.search(both, 1, count=False).hits))
+        return found
 
     def count(self, document_id: str | None = None) -> int:
         """How many chunks are committed, of one document or of all."""
