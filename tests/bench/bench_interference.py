@@ -17,7 +17,7 @@ import msgspec
 
 from tests.bench import material
 from tests.bench.bench_chat import over_http
-from tests.bench.measuring import WrongResult, percentile, status
+from tests.bench.measuring import WrongResult, cpu_s, ingest_workers, percentile, status
 from tests.running import Appliance, running
 
 _SUBJECTS = ("water", "fire", "a broken arm", "bread", "radio", "shelter", "snow", "a fever", "seeds", "rope")
@@ -27,14 +27,22 @@ _DEEDS = ("store", "find", "treat", "build", "repair", "keep", "carry", "clean",
 class Block(msgspec.Struct, frozen=True):
     p50_ms: float
     p95_ms: float
-    searched_vectors_per_s: float  # while somebody searched
     tokens_per_s: float
     first_token_s: float
-    answered_vectors_per_s: float  # while an answer streamed
+    # What the ingest got done while somebody searched, and while an answer streamed.
+    searched_vectors: int
+    searched_s: float
+    answered_vectors: int
+    answered_s: float
 
 
 def run(
-    files: int = 1500, pairs: int = 5, searches: int = 100, every_s: float = 0.1, tokens: int = 200
+    files: int = 1500,
+    pairs: int = 5,
+    searches: int = 100,
+    every_s: float = 0.1,
+    tokens: int = 200,
+    alone_s: float = 20.0,
 ) -> Iterator[str]:
     idle: list[Block] = []
     during: list[Block] = []
@@ -48,7 +56,7 @@ def run(
         material.write(appliance.library / "batch", material.mixed_pages(), files)
         if can_pause:
             told(appliance, "resume")
-        alone = undisturbed(appliance)
+        alone = undisturbed(appliance, alone_s)
         for n in range(pairs):
             if can_pause:
                 told(appliance, "pause")
@@ -70,8 +78,8 @@ def run(
     yield _row("time to its first token, s", idle, during, "first_token_s", digits=3)
     yield (
         f"| vectors/s ({alone:.1f} when nobody asks anything) | 0 "
-        f"| {median(b.searched_vectors_per_s for b in during):.1f} while searching, "
-        f"{median(b.answered_vectors_per_s for b in during):.1f} while answering | |"
+        f"| {_rate(during, 'searched'):.1f} while searching, "
+        f"{_rate(during, 'answered'):.1f} while answering | |"
     )
     way = (
         "in turn, ingest paused for the idle ones"
@@ -105,10 +113,12 @@ def block(appliance: Appliance, n: int, model: str, searches: int, every_s: floa
     return Block(
         percentile(times, 0.5),
         percentile(times, 0.95),
-        (between - before) / (searched - began),
         rate,
         first,
-        (after - between) / (answered - searched),
+        between - before,
+        searched - began,
+        after - between,
+        answered - searched,
     )
 
 
@@ -147,12 +157,11 @@ def until_quiet(appliance: Appliance, *, above: int) -> None:
 
 
 def until_still(appliance: Appliance) -> None:
-    """Wait until a paused ingest has finished what was in its hands."""
+    """Wait until the workers of a paused ingest have finished what was in their hands."""
     for _ in range(100):
-        before = status(appliance)
-        time.sleep(1.0)
-        after = status(appliance)
-        if (before["vectors"], before["documents"]) == (after["vectors"], after["documents"]):
+        before = sum(map(cpu_s, ingest_workers(appliance)))
+        time.sleep(1.5)
+        if sum(map(cpu_s, ingest_workers(appliance))) - before < 0.05:
             return
     raise WrongResult("ingest goes on although it is paused")
 
@@ -162,12 +171,18 @@ def until_under_way(appliance: Appliance) -> None:
     appliance.until(lambda: status(appliance)["vectors"] > before, 60)
 
 
-def undisturbed(appliance: Appliance) -> float:
-    """Vectors per second while nobody asks anything, over some seconds after the first of them."""
+def undisturbed(appliance: Appliance, seconds: float) -> float:
+    """Vectors per second while nobody asks anything, from the first of them on."""
     until_under_way(appliance)
     before, began = status(appliance)["vectors"], time.monotonic()
-    time.sleep(6)
+    time.sleep(seconds)
     return float(status(appliance)["vectors"] - before) / (time.monotonic() - began)
+
+
+def _rate(blocks: list[Block], what: str) -> float:
+    """Over all blocks together: vectors come a window at a time, and a block may see two or three windows."""
+    vectors = sum(getattr(block, f"{what}_vectors") for block in blocks)
+    return float(vectors / sum(getattr(block, f"{what}_s") for block in blocks))
 
 
 def _row(name: str, idle: list[Block], during: list[Block], field: str, digits: int = 1) -> str:

@@ -213,21 +213,29 @@ def resident_mib(pid: int) -> float:
 def memory(appliance: Appliance) -> tuple[float, float, float]:
     """Resident MiB of the main process, of the workers that read, and of the worker that embeds."""
     assert appliance.process
-    main, *below = tree(appliance.process.pid)
     reading = embedding = 0.0
-    for pid in below:
+    for pid in ingest_workers(appliance):
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_text()
-            maps = Path(f"/proc/{pid}/maps").read_text()
+            embeds = "onnxruntime" in Path(f"/proc/{pid}/maps").read_text()
         except OSError:
             continue
-        if "ingest.worker" not in command:
-            continue
-        if "onnxruntime" in maps:
+        if embeds:
             embedding += resident_mib(pid)
         else:
             reading += resident_mib(pid)
-    return resident_mib(main), reading, embedding
+    return resident_mib(appliance.process.pid), reading, embedding
+
+
+def ingest_workers(appliance: Appliance) -> list[int]:
+    assert appliance.process
+    found = []
+    for pid in tree(appliance.process.pid)[1:]:
+        try:
+            if "ingest.worker" in Path(f"/proc/{pid}/cmdline").read_text():
+                found.append(pid)
+        except OSError:
+            continue
+    return found
 
 
 def _stat(pid: int) -> list[str] | None:
