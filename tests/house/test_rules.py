@@ -132,7 +132,17 @@ def test_only_the_adapters_import_their_vendor() -> None:
         "xllamacpp": {"llm/worker.py"},
         "sqlalchemy": {
             f"library/{name}.py"
-            for name in ("models", "record", "arrivals", "queue", "catalogue", "excerpts", "jobs")
+            for name in (
+                "models",
+                "record",
+                "arrivals",
+                "intake",
+                "queue",
+                "watermark",
+                "catalogue",
+                "excerpts",
+                "jobs",
+            )
         }
         | {
             str(path.relative_to(ROOT))
