@@ -21,18 +21,22 @@ BUDGET_TOKENS = 254  # the embedder's 256 word pieces without the two it adds it
 # Text of more characters a token than this is taken for too long without being counted, and counted
 # in its parts: once, where it would otherwise be counted at every level. English has five.
 _LONG = 6
+# A word beyond a tokeniser's own limit, or in a script that it does not know, is one token however long.
+# Such text counts as a token for every so many characters, or a chunk of it could be a whole book.
+_SPARSE = 16
 _TINY = 5  # a chunk below a fifth of the room is an orphan
 _KNOWN_CHARS = 1 << 20  # words remembered with their counts, in characters; some 20 MiB
 
 _BLOCK = re.compile(r"\n[ \t]*\n\s*")
 _LINE = re.compile(r"\n+")
 _WORD = re.compile(r"\s+")
-# Sentence ends. Scripts that write without spaces end one with the mark alone.
+# Sentence ends. Scripts that write without spaces end one with the mark alone. Runs are bounded, or a
+# line of a million dots would take hours.
 _SENTENCE = re.compile(
-    r"[.!?…‽؟۔।॥։።。！？｡][.!?…‽؟۔।॥։።。！？｡\"'”’»)\]」』）】〉》]*(?:(?P<gap>\s+)|(?<=[。！？｡」』）】〉》]))"
+    r"[.!?…‽؟۔।॥։።。！？｡][.!?…‽؟۔।॥։።。！？｡\"'”’»)\]」』）】〉》]{0,9}(?:(?P<gap>\s+)|(?<=[。！？｡」』）】〉》]))"
 )
 # Where a sentence may be cut that does not fit: text all in lower case ends its sentences here, too.
-_CLAUSE = re.compile(r"[.!?…;:,)\]][\"'”’»)\]]*\s+|\s+(?=[–—(\[]|--)")
+_CLAUSE = re.compile(r"[.!?…;:,)\]][\"'”’»)\]]{0,9}\s+|(?<!\s)\s++(?=[–—(\[]|--)")
 _ITEM = re.compile(r"[-*•+]\s|\(?\w{1,3}[.)]\s")
 _INDENTED = re.compile(r"\n[ \t]+\S")
 _LAST_WORD = re.compile(r"[^\s(\[“\"'‘]*\Z")
@@ -218,7 +222,10 @@ class _Cutter:
     def _counted(self, spans: list[_Span]) -> list[_Piece]:
         most = _LONG * self._room
         costs = iter(self._count([self._text[start:end] for start, end in spans if end - start <= most]))
-        return [(start, end, next(costs) if end - start <= most else end - start) for start, end in spans]
+        return [
+            (start, end, max(next(costs), (end - start) // _SPARSE) if end - start <= most else end - start)
+            for start, end in spans
+        ]
 
     def _share_orphans(self, groups: list[list[_Piece]]) -> None:
         """Share the text of a tiny chunk and its neighbour evenly, cutting between sentences if need be."""

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("embedding", "chat", "start")
+NAMES = ("embedding", "chat", "start", "chunking")
 
 
 def machine() -> str:

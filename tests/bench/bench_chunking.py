@@ -12,18 +12,22 @@ two chunks share counts twice as read, so that overlap has its price.
 import csv
 import itertools
 import json
+import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
 import numpy as np
+import tokenizers
 
 from ingest.chunking import WordCounts, chunk
 from library.values import IndexedChunk, Section, indexed_text
-from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
+from search.embedder import BUDGET_TOKENS, TOKENIZER_FILE, Embedder, TokenCounter
 from search.fusion import fuse
 from search.lexical import LexicalIndex
 from search.values import Candidate
@@ -31,6 +35,7 @@ from tests.places import EMBEDDING_MODEL, SHARED_DATA
 
 COLLECTION = SHARED_DATA / "questions" / "chunking-evaluation"
 DEPTH = 5  # passages
+ROUNDS = 5  # of measuring speed
 CANDIDATES = 200  # a side, as the retriever takes them
 
 Span = tuple[int, int]
@@ -80,6 +85,8 @@ def run() -> Iterator[str]:
     count = WordCounts(TokenCounter(EMBEDDING_MODEL))
     embedder = Embedder(EMBEDDING_MODEL, threads=2)
     asked = embedder.embed([question.text for question in questions])
+    yield from speeds(texts)
+    yield ""
     yield (
         "| how it is cut | chunks | word pieces | "
         + " | ".join(
@@ -120,6 +127,49 @@ def read_questions(path: Path, texts: dict[str, str], seen: dict[str, list[int]]
         name = row["corpus_id"]
         questions.append(Question(row["question"], name, tuple(united(spans)), seen[name]))
     return questions
+
+
+# --- speed -----------------------------------------------------------------------------------------
+
+
+def speeds(texts: dict[str, str]) -> Iterator[str]:
+    """The shipped chunker on one core, beside the tokeniser alone on the same paragraphs."""
+    sections = [Section(0, 1, (name,), "", text) for name, text in texts.items()]
+    paragraphs = [part for text in texts.values() for part in text.split("\n\n")]
+    megabytes = sum(len(text.encode()) for text in texts.values()) / 1e6
+    tokenizer = tokenizers.Tokenizer.from_file(str(EMBEDDING_MODEL / TOKENIZER_FILE))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    rates: dict[str, list[float]] = {name: [] for name in ("tokeniser alone", "cold", "warm")}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        for _ in range(ROUNDS):
+            fresh = WordCounts(TokenCounter(EMBEDDING_MODEL))
+
+            def chunks(count: WordCounts = fresh) -> None:
+                for _ in chunk(sections, count_tokens=count):
+                    pass
+
+            for name, work in (
+                ("tokeniser alone", lambda: tokenizer.encode_batch_fast(paragraphs)),
+                ("cold", chunks),
+                ("warm", chunks),
+            ):
+                began = time.process_time()
+                work()
+                rates[name].append(megabytes / (time.process_time() - began))
+    finally:
+        os.sched_setaffinity(0, cores)
+    yield "| one core, MB of text a second of its time | median | min | max | ratio to the tokeniser, median |"
+    yield "|---|---|---|---|---|"
+    for name, label in (
+        ("tokeniser alone", "the tokeniser alone"),
+        ("cold", "chunking, no word known before"),
+        ("warm", "chunking, the words known"),
+    ):
+        ratio = median(a / b for a, b in zip(rates[name], rates["tokeniser alone"], strict=True))
+        yield f"| {label} | {median(rates[name]):.1f} | {min(rates[name]):.1f} | {max(rates[name]):.1f} | {ratio:.1f} |"
 
 
 # --- ways of cutting -----------------------------------------------------------------------------

@@ -211,6 +211,16 @@ def test_a_sentence_too_long_is_cut_between_words_and_a_word_between_letters() -
     assert "".join(cut("x" * 100, 6)) == "x" * 100
 
 
+def test_text_that_the_tokenizer_cannot_read_is_cut_all_the_same() -> None:
+    def unknown(texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    for text in ("ก" * 5000, "กขค " * 5000, "ก" * 150 + " ข" * 5):
+        chunks = list(chunk([section(text)], count_tokens=unknown, budget_tokens=20))
+        check([section(text)], chunks, 20, WordCounts(unknown))
+        assert max(len(one.text) for one in chunks) < 400
+
+
 @pytest.mark.parametrize("orphan_first", [True, False])
 def test_no_orphan_is_left_beside_a_full_chunk(orphan_first: bool) -> None:
     paragraph = " ".join(f"Sentence {number} has words." for number in range(19))
