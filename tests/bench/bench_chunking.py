@@ -70,6 +70,7 @@ class Figures(msgspec.Struct):
     by_text: float = 0  # recall within DEPTH full chunks' worth of word pieces
     needed: float = 0  # recall at as many chunks as hold the spans
     needed_precision: float = 0
+    recalls: list[float] = []  # of each question
 
 
 def run() -> Iterator[str]:
@@ -87,15 +88,11 @@ def run() -> Iterator[str]:
     asked = embedder.embed([question.text for question in questions])
     yield from speeds(texts)
     yield ""
-    yield (
-        "| how it is cut | chunks | word pieces | "
-        + " | ".join(
-            f"{side}: recall@5 | precision@5 | IoU@5 | hit@5 | recall in {DEPTH * BUDGET_TOKENS:,} pieces | recall@needed | precision@needed"
-            for side in ("vectors", "hybrid")
-        )
-        + " | precision Ω |"
-    )
-    yield "|---" * 18 + "|"
+    by_text = f"R@{DEPTH * BUDGET_TOKENS:,} pieces"
+    side = f"R@{DEPTH} | P@{DEPTH} | IoU@{DEPTH} | hit@{DEPTH} | {by_text} | R@n | P@n"
+    yield f"| how it is cut, budget | chunks | pieces each | vectors: {side} | hybrid: {side} | R@{DEPTH} to the first row | PΩ |"
+    yield "|---" * 19 + "|"
+    first: list[float] = []
     for name, cut in strategies(count, embedder):
         pieces = [
             Piece(document, start, end, text[start:end], count([text[start:end]])[0], seen[document])
@@ -106,11 +103,21 @@ def run() -> Iterator[str]:
         row = [name, f"{len(pieces):,}", f"{np.mean([piece.tokens for piece in pieces]):.0f}"]
         best = [holding(question, pieces) for question in questions]
         for ranking in rankings(pieces, questions, asked, embedder):
-            row += columns(measured(questions, pieces, ranking, best), len(questions))
-        omega = np.mean(
-            [shares(q, [pieces[at] for at in held])[1] for q, held in zip(questions, best, strict=True)]
-        )
-        yield f"| {' | '.join(row)} | {100 * float(omega):.1f} |"
+            sums = measured(questions, pieces, ranking, best)
+            row += columns(sums, len(questions))
+        first = first or sums.recalls
+        apart = 100 * (np.array(sums.recalls) - np.array(first))
+        row.append(f"{apart.mean():+.1f} ± {apart.std() / len(apart) ** 0.5:.1f}" if apart.any() else "")
+        omega = [
+            shares(question, [pieces[at] for at in held])[1]
+            for question, held in zip(questions, best, strict=True)
+        ]
+        yield f"| {' | '.join(row)} | {100 * float(np.mean(omega)):.1f} |"
+    yield (
+        "\nR recall, P precision, IoU intersection over union, all in per cent; hit: all spans wholly inside the "
+        "chunks retrieved; n: as many chunks as hold the spans; PΩ: precision if just those were retrieved; "
+        f"the difference is that of hybrid R@{DEPTH}, paired, with its standard error."
+    )
 
 
 def read_questions(path: Path, texts: dict[str, str], seen: dict[str, list[int]]) -> list[Question]:
@@ -332,6 +339,7 @@ def measured(
     sums = Figures()
     for question, ranked, held in zip(questions, ranking, best, strict=True):
         recall, precision, iou = shares(question, [pieces[at] for at in ranked[:DEPTH]])
+        sums.recalls.append(recall)
         sums.recall += recall
         sums.precision += precision
         sums.iou += iou
@@ -350,7 +358,7 @@ def measured(
 
 
 def columns(sums: Figures, questions: int) -> list[str]:
-    return [f"{100 * value / questions:.1f}" for value in msgspec.structs.astuple(sums)]
+    return [f"{100 * value / questions:.1f}" for value in msgspec.structs.astuple(sums)[:-1]]
 
 
 def shares(question: Question, taken: Sequence[Piece]) -> tuple[float, float, float]:
