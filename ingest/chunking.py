@@ -19,8 +19,8 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 BUDGET_TOKENS = 254  # the embedder's 256 word pieces without the two it adds itself
 # Text of more characters a token than this is taken for too long without being counted, and counted
-# in its parts: once, where it would otherwise be counted at every level. English has five.
-_LONG = 6
+# in its parts: once, where it would otherwise be counted at every level. English has four or five.
+_LONG = 5
 # A word beyond a tokeniser's own limit, or in a script that it does not know, is one token however long.
 # Such text counts as a token for every so many characters, or a chunk of it could be a whole book.
 _SPARSE = 16
