@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from library.errors import IndexUnavailable
+from search.wordpieces import PieceCounts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,12 +77,12 @@ class TokenCounter:
 
     def __init__(self, model_folder: Path) -> None:
         """Raises IndexUnavailable when the tokeniser's file is missing or damaged."""
-        self._tokenizer = _tokenizer(model_folder)
-        self._tokenizer.no_truncation()
+        tokenizer = _tokenizer(model_folder)
+        tokenizer.no_truncation()
+        self._count = PieceCounts(tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [len(encoding) for encoding in encoded]
+        return self._count(texts)
 
 
 class Embedder:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from tests.bench.options import options_for
 
-NAMES = (
-    *("embedding", "chat", "start"),
-    *("findable", "ingest", "reading", "interference", "growth", "peer", "epubs"),
-)
+SHORT = ("embedding", "chat", "start", "findable", "ingest", "reading", "interference")
+LONG = ("chunking", "growth", "peer", "epubs")  # many minutes each, so only by name
+NAMES = SHORT + LONG
 
 
 def machine() -> str:
@@ -35,9 +34,11 @@ def machine() -> str:
 
 def main() -> None:
     given = argparse.ArgumentParser(description=__doc__)
-    given.add_argument("names", nargs="*", metavar="NAME", help=f"which of {', '.join(NAMES)} (default: all)")
+    given.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which of {', '.join(NAMES)} (default: {', '.join(SHORT)})"
+    )
     known, flags = given.parse_known_args()
-    names = known.names or NAMES
+    names = known.names or SHORT
     print(f"Machine: {machine()}. {time.strftime('%Y-%m-%d')}.\n")
     for name in names:
         if name not in NAMES:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +9,12 @@ from hypothesis import strategies as st
 
 from ingest.chunking import BUDGET_TOKENS, WordCounts, chunk, fitting_path
 from library.values import Chunk, Section, indexed_text
+from search.embedder import TokenCounter
+from tests.places import embedding_model
 
 _PIECE = re.compile(
     r"\w{1,6}|[^\w\s]"
 )  # words in runs of six letters, punctuation alone: much like word pieces
-TOKENIZER = Path(__file__).parents[2] / "var" / "models" / "embedding" / "all-MiniLM-L6-v2" / "tokenizer.json"
 
 
 def count(texts: Sequence[str]) -> list[int]:
@@ -50,7 +50,7 @@ def check(sections: list[Section], chunks: list[Chunk], budget: int, count_token
             assert held.text[end:start].strip() == ""
 
 
-LETTERS = st.text(alphabet="abcDE.,!? \n\t-é山。「」\u00a0\U0001f525", max_size=400)
+LETTERS = st.text(alphabet="abcDE.,!?|()- \n\t-é山。「」\u00a0\U0001f525", max_size=400)
 TITLES = st.lists(st.text(alphabet="abc d.山", min_size=1, max_size=60), min_size=1, max_size=4).map(tuple)
 
 
@@ -69,25 +69,42 @@ def test_counting_word_by_word_is_counting_the_whole(text: str, budget: int) -> 
     assert WordCounts(count)([text, text]) == count([text, text])
 
 
+PROSE = st.lists(st.sampled_from(["Boil it.", "then wait", "Dr. Brown said so;", "no (not yet)", "3.5 l"]))
+ROWS = st.lists(
+    st.sampled_from(["a | b", "salt | 1 g. A pinch", "water | 2 l. Boiled"]), min_size=1, max_size=6
+)
+CODE = st.lists(st.sampled_from(["  x = 1. y", "    return x", "\n  # why", "def a():"]), max_size=5)
+BLOCKS = st.lists(
+    st.one_of(
+        PROSE.map(" ".join),
+        ROWS.map("\n".join),
+        CODE.map(lambda lines: "\n".join(["def f():", "    start()", *lines, "    end()"])),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=300)
+@given(BLOCKS, st.integers(20, 60))
+def test_a_table_that_fits_is_never_torn(blocks: list[str], budget: int) -> None:
+    held = section("\n\n".join(blocks))
+    chunks = list(chunk([held], count_tokens=count, budget_tokens=budget))
+    check([held], chunks, budget, WordCounts(count))
+    room = budget - count(["Book"])[0]
+    for table in blocks:
+        if " | " in table and count([table])[0] <= room:
+            assert any(table in one.text for one in chunks)
+
+
 @pytest.mark.models
 def test_the_embedders_own_tokenizer_keeps_the_same_promises() -> None:
-    if not TOKENIZER.exists():
-        pytest.skip("the starter models are not under var/models")
-    from tokenizers import Tokenizer
-
-    real = Tokenizer.from_file(str(TOKENIZER))
-    real.no_truncation()
-    real.no_padding()
-
-    def pieces(texts: Sequence[str]) -> list[int]:
-        return [len(one.ids) for one in real.encode_batch(list(texts), add_special_tokens=False)]
-
+    pieces = WordCounts(TokenCounter(embedding_model()))
     words = (
         "Boil unpotable water; Überlebensstrategien e.g. 山路を登りながら、こう考えた。 https://x.test/a_b "
         * 60
     )
     sections = [section(words, path=("Book", "Water")), section(words.replace(" ", ""), ordinal=1)]
-    check(sections, list(chunk(sections, count_tokens=pieces)), BUDGET_TOKENS, pieces)  # type: ignore[arg-type]
+    check(sections, list(chunk(sections, count_tokens=pieces)), BUDGET_TOKENS, pieces)
 
 
 def test_a_section_that_fits_is_one_chunk_with_all_its_blocks() -> None:
@@ -105,6 +122,57 @@ def test_an_oversize_list_or_table_is_cut_between_its_lines() -> None:
     assert cut("- a a. a a\n- b b. b b\n- c c. c c\n- d d. d d", 16) == [
         "- a a. a a\n- b b. b b",
         "- c c. c c\n- d d. d d",
+    ]
+
+
+def test_a_table_that_fits_stays_whole_though_an_orphan_stands_beside_it() -> None:
+    table = "\n".join(f"salt {row} | a pinch. Or two" for row in range(12))
+    assert cut(f"{table}\n\nThat is all.", count([table])[0] + 2) == [table, "That is all."]
+    prose = table.replace(" | ", " is ")
+    assert cut(f"{prose}\n\nThat is all.", count([table])[0] + 2)[0] != prose
+
+
+CODE_WITH_BLANK_LINES = "def boil(water):\n    heat(water)\n\n    wait()\n    return water"
+
+
+def test_code_that_fits_stays_whole_with_the_blank_lines_inside_it() -> None:
+    before = "Here is how it is done at home, in a few words."
+    room = count([before])[0] + 12
+    assert count([CODE_WITH_BLANK_LINES])[0] <= room < count([before + CODE_WITH_BLANK_LINES])[0]
+    assert cut(f"{before}\n\n{CODE_WITH_BLANK_LINES}\n\nIt is done.", room + 1) == [
+        before,
+        f"{CODE_WITH_BLANK_LINES}\n\nIt is done.",
+    ]
+
+
+def test_two_functions_of_one_listing_stay_together_where_they_fit() -> None:
+    before = "Here is how it is done at home, in a few words and no more than that. " * 2
+    both = "def a():\n    one()\n\ndef b():\n    two()"
+    assert cut(before + "\n\n" + both, count([before])[0] + 8)[-1] == both
+
+
+def test_code_that_does_not_fit_is_cut_between_its_lines() -> None:
+    lines = [f"    step(number={at})" for at in range(20)]
+    chunks = cut("def work():\n" + "\n".join(lines), 60)
+    assert len(chunks) > 1
+    assert [line.strip() for one in chunks for line in one.split("\n")] == [
+        "def work():",
+        *(line.strip() for line in lines),
+    ]
+
+
+def test_items_of_lists_are_no_code() -> None:
+    items = "- boil\n  for long\n\n- filter\n  twice over"
+    assert cut(f"One two three four\n\n{items}", 12) == [
+        "One two three four\n\n- boil\n  for long",
+        "- filter\n  twice over",
+    ]
+
+
+def test_a_sentence_too_long_is_cut_between_its_clauses() -> None:
+    assert cut("we boiled all the water, which took an hour; it was cold (and dark)", 12) == [
+        "we boiled all the water, which took an hour;",
+        "it was cold (and dark)",
     ]
 
 
@@ -141,6 +209,16 @@ def test_chinese_and_japanese_sentences_end_without_a_space() -> None:
 def test_a_sentence_too_long_is_cut_between_words_and_a_word_between_letters() -> None:
     assert cut("aa bb cc dd ee ff", 4) == ["aa bb cc", "dd ee ff"]
     assert "".join(cut("x" * 100, 6)) == "x" * 100
+
+
+def test_text_that_the_tokenizer_cannot_read_is_cut_all_the_same() -> None:
+    def unknown(texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    for text in ("ก" * 5000, "กขค " * 5000, "ก" * 150 + " ข" * 5):
+        chunks = list(chunk([section(text)], count_tokens=unknown, budget_tokens=20))
+        check([section(text)], chunks, 20, WordCounts(unknown))
+        assert max(len(one.text) for one in chunks) < 400
 
 
 @pytest.mark.parametrize("orphan_first", [True, False])
