@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
 
-from ingest.extract import html
+from ingest.extract import markup
+from ingest.extract.encoding import decode_page
 from ingest.extract.outline import MIB, Limits, one_line
-from ingest.extract.text import decode_page
 from library.errors import UnreadableFile
 
 COPY_AGAIN = "Copy the file again from its source."
@@ -122,7 +122,7 @@ class Archive:
     def read_xml(self, name: str) -> bytes | None:
         """The same, as UTF-8 without a document type: no entity survives for a parser to expand."""
         content = self.read(name)
-        return None if content is None else html.plain_xml(decode_page(content))
+        return None if content is None else markup.plain_xml(decode_page(content))
 
     def refuse_locked_book(self) -> None:
         """Raises UnreadableFile where a vendor's licence lies beside the book."""
@@ -143,7 +143,7 @@ class Archive:
         source = self.read_xml(_ENCRYPTION)
         if source is None:
             return {}
-        root = html.parse_xml(source)
+        root = markup.parse_xml(source)
         names: dict[str, str] = {}
         for encrypted in root.iter("{*}EncryptedData") if root is not None else ():
             method = encrypted.find("{*}EncryptionMethod")

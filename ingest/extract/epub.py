@@ -17,8 +17,9 @@ import msgspec
 from ebooklib import epub
 from lxml import etree
 
-from ingest.extract import html
+from ingest.extract import html, markup
 from ingest.extract.archive import COPY_AGAIN, Archive, damaged
+from ingest.extract.encoding import decode_page
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
     Event,
@@ -31,7 +32,6 @@ from ingest.extract.outline import (
     title_of_file,
     year_in,
 )
-from ingest.extract.text import decode_page
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -128,7 +128,7 @@ class _Package(epub.EpubReader):  # type: ignore[misc]
     def _load_container(self) -> None:
         """The first package the container names (the default rendition), else the only one there is."""
         source = self._archive.read_xml(_CONTAINER)
-        root = None if source is None else html.parse_xml(source)
+        root = None if source is None else markup.parse_xml(source)
         named = (
             []
             if root is None
@@ -215,7 +215,7 @@ def _pages(archive: Archive, package: _Package, limits: Limits) -> list[_Page]:
             raise archive.locked_by("")
         source = archive.read(name)
         if source is not None:
-            root = html.parse(decode_page(source), limits)
+            root = markup.parse(decode_page(source), limits)
             above, events = _placed(file, root, contents.get(name, []))
             pages.append(_Page(file, above, events))
             waiting.extend(_framed(root, file))

@@ -22,6 +22,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
 from ingest.extract import html
+from ingest.extract.encoding import read_text
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
     Event,
@@ -34,7 +35,6 @@ from ingest.extract.outline import (
     title_of_file,
     year_in,
 )
-from ingest.extract.text import read_text
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -83,7 +83,7 @@ def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
     if tokens and tokens[0].type == "front_matter":
         front = _front_matter(tokens[0].content)
     rendered = parser.renderer.render(tokens, parser.options, environment)
-    return front, html.events(html.parse(f"<html><body>{rendered}</body></html>", limits))
+    return front, html.events(markup.parse(f"<html><body>{rendered}</body></html>", limits))
 
 
 @functools.lru_cache(maxsize=4)

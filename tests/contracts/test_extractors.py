@@ -12,8 +12,9 @@ from lxml import etree
 
 from ingest.extract import EXTRACTORS, FORMATS, extract
 from ingest.extract import html as pages
+from ingest.extract.encoding import decode_page
+from ingest.extract.markup import parse
 from ingest.extract.outline import Block, Heading, Limits, cleaned
-from ingest.extract.text import decode_page
 from library.errors import UnreadableFile
 from library.values import Extracted
 from tests.ingest.books import write_epub, xhtml
@@ -158,7 +159,7 @@ def test_every_letter_of_the_published_books_comes_out_once() -> None:
 
 
 def _check_letters(page: str, name: str) -> None:
-    root = pages.parse(page, Limits())
+    root = parse(page, Limits())
     wanted: list[str] = []
     unseen = {"head", "script", "style", "rt", "rp", "annotation", "annotation-xml", "audio", "video"}
     walk = etree.iterwalk(root, events=("start", "end"))
