@@ -59,6 +59,29 @@ def _is_rubbish(sample: str) -> bool:
     return count > _RUBBISH_SHARE * len(sample) and (count > 2 or 10 * count > len(sample))
 
 
+def decode_page_or_guess(page: bytes) -> str:
+    """The same for a page that may state nothing: what is not UTF-8 is then guessed from its letters.
+
+    Raises UnreadableFile if it is no text at all.
+    """
+    text: str | None = decode_page(page)
+    if not _is_declared(page):
+        text = _decoded(page)
+    if text is None or _is_rubbish(text[:SAMPLE_CHARS]):
+        raise UnreadableFile(
+            "The file is named like a web page but does not contain text. "
+            "Check what kind of file it is, and give it the right ending."
+        )
+    if not text.strip():
+        raise UnreadableFile("The file is empty. Copy it again from its source.")
+    return text
+
+
+def _is_declared(page: bytes) -> bool:
+    marked = page.startswith(tuple(mark for mark, _ in _MARKS)) or page[:2] in {b"<\0", b"\0<"}
+    return marked or _PAGE_ENCODING.search(page, 0, 1024) is not None
+
+
 def decode_page(page: bytes) -> str:
     """HTML or XML to text: byte order mark, the page's own declaration, UTF-8, Windows-1252."""
     for mark, encoding in _MARKS:

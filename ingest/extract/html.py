@@ -62,6 +62,11 @@ def events(root: Any, *, file: str = "", marks: Mapping[str, tuple[int, str]] | 
     return [] if root is None else _Walk(file, marks or {}).of(root)
 
 
+def local_name(element: Any) -> str:
+    """An element's name in lowercase, without its namespace; "" for None and for what is no element."""
+    return _local(getattr(element, "tag", None))
+
+
 def _local(tag: Any) -> str:
     return tag.rpartition("}")[2].lower() if isinstance(tag, str) else ""
 

@@ -21,7 +21,7 @@ from mdit_py_plugins.deflist import deflist_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
-from ingest.extract import html
+from ingest.extract import html, markup
 from ingest.extract.encoding import read_text
 from ingest.extract.outline import (
     DEFAULT_LIMITS,

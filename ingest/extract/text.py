@@ -14,12 +14,14 @@ from pathlib import Path
 from ingest.extract.encoding import SAMPLE_CHARS, read_text
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
+    LIST_ITEM,
     Block,
     Event,
     Heading,
     Limits,
     Outline,
     cleaned,
+    is_cjk,
     one_line,
     title_of_file,
 )
@@ -40,7 +42,6 @@ _DIVISION = re.compile(
 _LEVELS = {"volume": 2, "book": 2, "part": 2, "act": 2, "appendix": 2, "chapter": 3, "scene": 3, "section": 4}
 _MAX_DIVISION_CHARS = 90
 _UNDERLINE = re.compile(r"([=~*#^-])\1{2,}")
-_LIST_ITEM = re.compile(r"(?:[-*•‣◦+]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _COLUMNS = re.compile(r"\S(?: {3,}|\t+)\S")
 _GUTENBERG = re.compile(r"^(Title|Author|Language): +(\S.*)$", re.MULTILINE)
 _LANGUAGES = {
@@ -156,13 +157,13 @@ def _joined(lines: list[str], width: int) -> str:
     wrapped = 30 <= width <= 120 and 5 * sum(full) >= 3 * len(full)
     if not wrapped and len(lines) >= 4 and 40 <= own_width <= 120:
         wrapped = all(_is_full(line, following, own_width) for line, following in breaks)
-    listed = any(_LIST_ITEM.match(line.lstrip()) for line in lines)
+    listed = any(LIST_ITEM.match(line.lstrip()) for line in lines)
     text = lines[0].strip()
     for following in lines[1:]:
         piece = following.strip()
-        if _LIST_ITEM.match(piece) or not (wrapped or (listed and following[0].isspace())):
+        if LIST_ITEM.match(piece) or not (wrapped or (listed and following[0].isspace())):
             text += "\n" + piece
-        elif _is_cjk(text[-1]) and _is_cjk(piece[0]):
+        elif is_cjk(text[-1]) and is_cjk(piece[0]):
             text += piece
         else:
             text += " " + piece
@@ -172,8 +173,4 @@ def _joined(lines: list[str], width: int) -> str:
 def _is_full(line: str, following: str, width: int) -> bool:
     """Whether the next line's first word would not have fitted any more."""
     word = following.split(None, 1)[0]
-    return len(line) + 1 + len(word) > 0.9 * width or (_is_cjk(line[-1]) and len(line) > 0.9 * width)
-
-
-def _is_cjk(letter: str) -> bool:
-    return "\u2e80" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ufaff" or "\uff00" <= letter <= "\uff60"
+    return len(line) + 1 + len(word) > 0.9 * width or (is_cjk(line[-1]) and len(line) > 0.9 * width)
