@@ -48,7 +48,7 @@ def _with_check_digit(twelve: str) -> str:
 def identifier(text: str, scheme: str = "") -> str | None:
     """As "isbn:9780…", "urn:uuid:…", "scheme:value", or as it stands; None where there is nothing."""
     value = one_line(text)[:_MAX_IDENTIFIER_CHARS]
-    if value.lower() in {"", "none", "unknown", "n/a", "0"}:
+    if not any(map(str.isalnum, value)) or value.lower() in {"none", "unknown", "n/a", "0"}:
         return None
     scheme = one_line(scheme).lower()
     number = isbn(value) if "isbn" in scheme or _ISBN_PREFIX.match(value) or _could_be_isbn(value) else None
