@@ -6,6 +6,7 @@ the head do not. Its hard rule: the page is hostile and may be as deep as its
 parser allows, so nothing here recurses.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -67,6 +68,7 @@ def local_name(element: Any) -> str:
     return _local(getattr(element, "tag", None))
 
 
+@functools.lru_cache(maxsize=1024)
 def _local(tag: Any) -> str:
     return tag.rpartition("}")[2].lower() if isinstance(tag, str) else ""
 
@@ -336,11 +338,13 @@ def _symbols(formula: Any) -> str:
         if kind in _ANNOTATIONS:  # the same formula again, in another notation
             walk.skip_subtree()
             continue
-        symbol = (element.text or "").strip()
+        text, tail = element.text, element.tail
+        symbol = text.strip() if text else ""
         if kind == "mo" and symbol not in _TIGHT:
             symbol = f" {symbol} "
         parts.append(" " + symbol if kind in _CELLS else symbol)
-        parts.append((element.tail or "").strip() if element is not formula else "")
+        if tail and element is not formula:
+            parts.append(tail.strip())
     return "".join(parts)
 
 
