@@ -57,7 +57,7 @@ def extract(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
         ) from error
     if not extracted.sections:
         raise UnreadableFile(
-            "The file holds no text, only pictures or blank pages. "
+            "The file holds no text, only pictures, sound, film or blank pages. "
             "If it is a scan, run text recognition (OCR) over it first."
         )
     if len(extracted.sections) > limits.max_sections:

@@ -28,6 +28,7 @@ _LOCKS = (  # a file in META-INF → whose lock it is
     ("META-INF/rights.xml", b"adobe.com/adept", "Adobe"),
     ("META-INF/sinf.xml", b"", "Apple"),
 )
+_PLAIN_STARTS = (b"<?xml", b"<!doctype", b"<html", b"<svg")
 _ENCRYPTED = 0x1  # the bit of a member's flags
 _SMALL_BYTES = 4 * MIB  # below this no ratio matters: an empty table packs a thousandfold and harms nobody
 
@@ -154,7 +155,16 @@ class Archive:
         return names
 
     def is_locked(self, name: str) -> bool:
-        return _folded(name) in self.locked
+        """Whether the archive says that a file is encrypted, and it is: some say so of plain text."""
+        if _folded(name) not in self.locked:
+            return False
+        content = self.read(name) or b""
+        return not content.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith(_PLAIN_STARTS)
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file is there but only points to another, which is never followed."""
+        member = self._members.get(name) or self._members.get(_folded(name))
+        return member is not None and stat.S_ISLNK(member.external_attr >> 16)
 
     def _bomb(self, member: zipfile.ZipInfo) -> UnreadableFile:
         return UnreadableFile(

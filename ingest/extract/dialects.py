@@ -35,6 +35,7 @@ _HTML_TAGS = defs.tags | frozenset(
     ["bdi", "data", "dialog", "main", "picture", "rb", "rtc", "ruby", "slot", "template"]
 )
 _MARK = re.compile(r"[\\`*_~\[\]<&$]| {2}\n")  # without one of these, a text is what it says
+_HARD_BREAK = re.compile(r"(?: {2}|\\|<br ?/?>)\n")
 _BRACKET = re.compile(r"[\[\]]")
 _MAX_BRACKETS = 60  # inside each other; beyond it the parser looks through the text again for each
 _WIKI = re.compile(r"!?\[\[([^\[\]|\n]{1,300}?)(?:\\?\|([^\[\]\n]{1,300}))?\]\]")
@@ -107,6 +108,8 @@ def _inline(state: StateCore) -> None:
             continue
         if at > 1 and tokens[at - 2].type == "blockquote_open":
             token.content = _ALERT.sub(_alert_title, token.content, count=1)
+        if _HARD_BREAK.search(token.content) is None:
+            token.content = token.content.replace("\n", " ")  # half of all pieces would be such line ends
         if _MARK.search(token.content) is None or _is_too_deep(token.content):
             token.children = [Token("text", "", 0, content=token.content)]
         else:

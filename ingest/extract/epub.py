@@ -8,6 +8,7 @@ lists; nothing is ever written, included or fetched.
 """
 
 import posixpath
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -43,6 +44,7 @@ _TEXT_TYPES = frozenset(
     }
 )
 _TEXT_ENDINGS = (".xhtml", ".html", ".htm")
+_ADDRESS = re.compile(r"/|[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # absolute, or with a scheme
 _MAX_ABOVE = 6  # levels of a table of contents above a chapter
 
 
@@ -130,8 +132,31 @@ def _pages(archive: Archive, package: Package, limits: Limits) -> list[_Page]:
             pages.append(_Page(file, above, events))
             waiting.extend(_framed(root, file))
     if not pages:
-        raise UnreadableFile("None of the chapters that the book lists is in the archive. " + COPY_AGAIN)
+        raise _no_chapters(archive, package, [item.file_name for item in listed if item is not None])
     return pages
+
+
+def _no_chapters(archive: Archive, package: Package, files: list[str]) -> UnreadableFile:
+    """Why nothing could be read: nothing listed, listed outside the book, links, or simply missing."""
+    if not files:
+        return UnreadableFile(
+            "The book lists no chapters of text, so there is nothing to read. "
+            "Convert the file again, for example with Calibre."
+        )
+    if all(
+        _ADDRESS.match(file) or posixpath.normpath(posixpath.join(package.opf_dir, file)).startswith("../")
+        for file in files
+    ):
+        return UnreadableFile(
+            "The chapters that the book lists lie outside its archive, and nothing outside is ever opened. "
+            "Get the book from another source."
+        )
+    if any(archive.is_link(package.path_of(file)) for file in files):
+        return UnreadableFile(
+            "The chapters in the archive are links to other files, and links are never followed. "
+            "Get the book from another source."
+        )
+    return UnreadableFile("None of the chapters that the book lists is in the archive. " + COPY_AGAIN)
 
 
 def _framed(root: Any, file: str) -> list[str]:

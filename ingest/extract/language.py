@@ -14,7 +14,7 @@ from library.values import Section
 # What files write when they do not know: undetermined, multiple, no linguistic content, uncoded.
 UNDETERMINED = frozenset({"und", "mul", "zxx", "mis"})
 _PIECES = 5
-_PIECE_CHARS = 1000
+_PIECE_CHARS = 600
 _LEAST_LETTERS = 24  # "Milk, eggs, bread" is Frisian to the detector
 _LEAST_PROBABILITY = 0.95
 _NAMES = {"iw": "he", "jw": "jv", "in": "id"}  # as BCP 47 has called them since 1989
@@ -52,7 +52,7 @@ def _pieces(sections: Sequence[Section]) -> list[str]:
 
 
 def _gathered(sections: Sequence[Section], at: int, start: int) -> str:
-    """A thousand characters from a place on, through as many sections as it takes."""
+    """Six hundred characters from a place on, through as many sections as it takes."""
     text = sections[at].text[start : start + _PIECE_CHARS]
     while len(text) < _PIECE_CHARS and at + 1 < len(sections):
         at += 1
