@@ -69,8 +69,8 @@ def identifiers(stated: Iterable[tuple[str, str]]) -> tuple[str, ...]:
 
 
 def _could_be_isbn(value: str) -> bool:
-    """Thirteen digits that begin like a book's; ten alone may be any number."""
-    return value[:3] in {"978", "979"}
+    """Thirteen digits that begin like a book's, or ten in its four groups; ten alone may be any number."""
+    return value[:3] in {"978", "979"} or len(_ISBN_LETTERS.findall(value)) == 3
 
 
 def subjects(stated: Iterable[str]) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ def _sections(sections: Iterable[Section], title: str) -> Iterable[Section]:
     for section in sections:
         text = "\n".join(cleaned(line).rstrip() for line in section.text.split("\n")).strip("\n")
         path = tuple(name for heading in section.heading_path if (name := one_line(heading)))
+        path = path if path[:1] == (title,) else (title, *path)
         if text.strip():
-            yield Section(ordinal, max(1, len(path) - 1), path or (title,), one_line(section.anchor), text)
+            yield Section(ordinal, max(1, len(path) - 1), path, one_line(section.anchor), text)
             ordinal += 1

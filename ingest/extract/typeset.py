@@ -136,7 +136,7 @@ def paragraphs(lines: Sequence[Line], words: frozenset[str]) -> list[str]:
     if not lines:
         return []
     steps = [a.y - b.y for a, b in itertools.pairwise(lines) if 0 < a.y - b.y < 6 * max(a.size, 1)]
-    leading = statistics.median(steps) if steps else 0.0
+    leading = statistics.median_low(steps) if steps else 0.0
     edges = _column_edges(lines)
     blocks = [lines[0].text]
     for at, (one, other) in enumerate(itertools.pairwise(lines)):

@@ -11,11 +11,11 @@ import pytest
 from lxml import etree
 
 from ingest.extract import _READERS, extract
-from ingest.formats import BUILT_IN, FORMATS
 from ingest.extract import html as pages
 from ingest.extract.encoding import decode_page
 from ingest.extract.markup import parse
 from ingest.extract.outline import Block, Heading, Limits, cleaned
+from ingest.formats import BUILT_IN, FORMATS
 from library.errors import UnreadableFile
 from library.values import Extracted
 from tests.ingest.books import write_epub, write_pdf, xhtml
