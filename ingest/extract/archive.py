@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
 
-from ingest.extract import html
+from ingest.extract import markup
+from ingest.extract.encoding import decode_page
 from ingest.extract.outline import MIB, Limits, one_line
-from ingest.extract.text import decode_page
 from library.errors import UnreadableFile
 
 COPY_AGAIN = "Copy the file again from its source."
@@ -28,6 +28,7 @@ _LOCKS = (  # a file in META-INF → whose lock it is
     ("META-INF/rights.xml", b"adobe.com/adept", "Adobe"),
     ("META-INF/sinf.xml", b"", "Apple"),
 )
+_PLAIN_STARTS = (b"<?xml", b"<!doctype", b"<html", b"<svg")
 _ENCRYPTED = 0x1  # the bit of a member's flags
 _SMALL_BYTES = 4 * MIB  # below this no ratio matters: an empty table packs a thousandfold and harms nobody
 
@@ -122,7 +123,7 @@ class Archive:
     def read_xml(self, name: str) -> bytes | None:
         """The same, as UTF-8 without a document type: no entity survives for a parser to expand."""
         content = self.read(name)
-        return None if content is None else html.plain_xml(decode_page(content))
+        return None if content is None else markup.plain_xml(decode_page(content))
 
     def refuse_locked_book(self) -> None:
         """Raises UnreadableFile where a vendor's licence lies beside the book."""
@@ -143,7 +144,7 @@ class Archive:
         source = self.read_xml(_ENCRYPTION)
         if source is None:
             return {}
-        root = html.parse_xml(source)
+        root = markup.parse_xml(source)
         names: dict[str, str] = {}
         for encrypted in root.iter("{*}EncryptedData") if root is not None else ():
             method = encrypted.find("{*}EncryptionMethod")
@@ -154,7 +155,16 @@ class Archive:
         return names
 
     def is_locked(self, name: str) -> bool:
-        return _folded(name) in self.locked
+        """Whether the archive says that a file is encrypted, and it is: some say so of plain text."""
+        if _folded(name) not in self.locked:
+            return False
+        content = self.read(name) or b""
+        return not content.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith(_PLAIN_STARTS)
+
+    def is_link(self, name: str) -> bool:
+        """Whether a file is there but only points to another, which is never followed."""
+        member = self._members.get(name) or self._members.get(_folded(name))
+        return member is not None and stat.S_ISLNK(member.external_attr >> 16)
 
     def _bomb(self, member: zipfile.ZipInfo) -> UnreadableFile:
         return UnreadableFile(

@@ -1,24 +1,25 @@
 """EPUB: a zipped book in, its sections in reading order out.
 
-EbookLib reads the package (metadata, manifest, spine, contents); its own zip
-reading is replaced by `Archive`, because it unpacks every picture and font
-into memory, follows no limit, and fails a whole book for one missing file.
-Knows nothing of stores or chunks. Its hard rule: the archive is hostile. Only
+`package` says which files are the book and in which order, `about` what it
+says about itself; here they are read and put in their places under the table
+of contents. Knows nothing of stores or chunks. Its hard rule: the archive is hostile. Only
 texts are unpacked, in memory, within the limits, by names the archive itself
 lists; nothing is ever written, included or fetched.
 """
 
 import posixpath
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from ebooklib import epub
 from lxml import etree
 
-from ingest.extract import html
+from ingest.extract import html, markup
+from ingest.extract.about import read_about
 from ingest.extract.archive import COPY_AGAIN, Archive, damaged
+from ingest.extract.encoding import decode_page
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
     Event,
@@ -26,18 +27,13 @@ from ingest.extract.outline import (
     Limits,
     Outline,
     first_heading,
-    language_tag,
     one_line,
     title_of_file,
-    year_in,
 )
-from ingest.extract.text import decode_page
+from ingest.extract.package import Package
 from library.errors import UnreadableFile
 from library.values import Extracted
 
-_CONTAINER = "META-INF/container.xml"
-_PACKAGE_TYPE = "application/oebps-package+xml"
-_CONTENTS_TYPE = "application/x-dtbncx+xml"
 _TEXT_TYPES = frozenset(
     {
         "application/xhtml+xml",
@@ -48,6 +44,7 @@ _TEXT_TYPES = frozenset(
     }
 )
 _TEXT_ENDINGS = (".xhtml", ".html", ".htm")
+_ADDRESS = re.compile(r"/|[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # absolute, or with a scheme
 _MAX_ABOVE = 6  # levels of a table of contents above a chapter
 
 
@@ -55,9 +52,9 @@ def extract_epub(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
     """Raises UnreadableFile if the book is damaged, locked, empty or built to exhaust memory."""
     with Archive(path, limits) as archive:
         archive.refuse_locked_book()
-        package = _Package(archive)
+        package = Package(archive)
         try:
-            book = package.load()
+            package.load()
         except (UnreadableFile, MemoryError):
             raise
         except Exception as error:  # the outermost place: EbookLib lets through whatever its parsers throw
@@ -67,21 +64,24 @@ def extract_epub(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
             ) from error
         try:
             pages = _pages(archive, package, limits)
+            about = read_about(archive, package)
         except etree.LxmlError as error:
             raise damaged("one of its chapters cannot be read") from error
-    stated = {name: _stated(book, name) for name in ("title", "creator", "language", "date")}
-    title = next((text for text, _ in stated["title"]), None)
-    if title is None:
-        title = next((name for page in pages if (name := first_heading(page.events))), None)
-    outline = Outline(title or title_of_file(path))
+    title = about.title or next((name for page in pages if (name := first_heading(page.events))), None)
+    title = title or title_of_file(path)
+    outline = Outline(title)
     for page in pages:
         outline.add(page.events, anchor=page.name, above=page.above)
     return Extracted(
-        title=title or title_of_file(path),
-        authors=_authors(stated["creator"]),
-        language=next((tag for text, _ in stated["language"] if (tag := language_tag(text))), None),
-        year=_year(stated["date"]),
+        title=title,
+        authors=about.authors,
+        language=about.language,
+        year=about.year,
         sections=outline.sections(),
+        identifiers=about.identifiers,
+        subjects=about.subjects,
+        description=about.description,
+        cover=about.cover,
     )
 
 
@@ -101,95 +101,7 @@ class _Entry(msgspec.Struct, frozen=True):
     above: tuple[str, ...]
 
 
-class _Package(epub.EpubReader):  # type: ignore[misc]
-    """EbookLib's reader over our archive: it sees only XML without a document type, and no pictures."""
-
-    def __init__(self, archive: Archive) -> None:
-        super().__init__("", {"ignore_ncx": True})
-        self._archive = archive
-        self._listing = False
-
-    def read_file(self, name: str) -> bytes:
-        # While the manifest is listed, EbookLib asks for the content of every
-        # entry. It is not needed yet, most of it never.
-        content = b"" if self._listing else self._archive.read_xml(posixpath.normpath(name).lstrip("/"))
-        if content is None:
-            raise KeyError(name)
-        return content
-
-    def _load(self) -> None:
-        self._load_container()
-        self._load_opf_file()
-        if not self.book.toc:  # a contents file that the spine does not name, or a broken nav
-            for item in self.book.items:
-                if item.media_type == _CONTENTS_TYPE:
-                    self._parse_ncx(b"", item)
-
-    def _load_container(self) -> None:
-        """The first package the container names (the default rendition), else the only one there is."""
-        source = self._archive.read_xml(_CONTAINER)
-        root = None if source is None else html.parse_xml(source)
-        named = (
-            []
-            if root is None
-            else [
-                unquote(file.get("full-path", ""))
-                for file in root.iter("{*}rootfile")
-                if file.get("media-type", _PACKAGE_TYPE) == _PACKAGE_TYPE
-            ]
-        )
-        packages = [name for name in named if self._archive.name_of(name)] or self._archive.names(".opf")
-        if not packages:
-            raise UnreadableFile(
-                "The archive holds no book: the package file that lists its chapters is missing. "
-                + COPY_AGAIN
-            )
-        self.opf_file = packages[0]
-        self.opf_dir = posixpath.dirname(self.opf_file)
-
-    def _load_metadata(self) -> None:
-        # EbookLib takes the presence of each part, and of each attribute, for granted.
-        root = self.container.getroot()
-        space = epub.NAMESPACES["OPF"]
-        for part in ("metadata", "manifest", "spine"):
-            if root.find(f"{{{space}}}{part}") is None:
-                etree.SubElement(root, f"{{{space}}}{part}")
-        for item in root.findall(f"{{{space}}}manifest/{{{space}}}item"):
-            item.set("id", (item.get("id") or "").strip())
-            if not item.get("href"):
-                item.getparent().remove(item)
-        for entry in root.findall(f"{{{space}}}spine/{{{space}}}itemref"):
-            entry.set("idref", (entry.get("idref") or "").strip())
-        super()._load_metadata()
-
-    def _load_manifest(self) -> None:
-        self._listing = True
-        super()._load_manifest()
-        self._listing = False
-
-    def _parse_nav(self, _data: bytes, base_path: str, navtype: str = "toc") -> None:
-        nav = next((item for item in self.book.items if isinstance(item, epub.EpubNav)), None)
-        source = None if nav is None else self._archive.read_xml(self.path_of(nav.file_name))
-        if navtype == "toc" and source is not None:
-            self._parse_contents(super()._parse_nav, source, base_path)
-
-    def _parse_ncx(self, data: bytes, item: Any = None) -> None:
-        source = data or self._archive.read_xml(self.path_of(item.file_name))
-        if source:
-            self._parse_contents(super()._parse_ncx, source)
-
-    def _parse_contents(self, parse: Any, *arguments: Any) -> None:
-        try:
-            parse(*arguments)
-        except (etree.LxmlError, AttributeError, IndexError, KeyError, TypeError, ValueError):
-            self.book.toc = []  # chapters keep the headings in their own text
-
-    def path_of(self, href: str) -> str:
-        """A name in the archive for an address relative to the package file."""
-        return posixpath.normpath(posixpath.join(self.opf_dir, href)).lstrip("/")
-
-
-def _pages(archive: Archive, package: _Package, limits: Limits) -> list[_Page]:
+def _pages(archive: Archive, package: Package, limits: Limits) -> list[_Page]:
     """Every file of the spine once, in its order, whether linear or not; missing files are passed over.
 
     Raises UnreadableFile if a chapter is locked or damaged, or if there is none at all.
@@ -215,13 +127,36 @@ def _pages(archive: Archive, package: _Package, limits: Limits) -> list[_Page]:
             raise archive.locked_by("")
         source = archive.read(name)
         if source is not None:
-            root = html.parse(decode_page(source), limits)
+            root = markup.parse(decode_page(source), limits)
             above, events = _placed(file, root, contents.get(name, []))
             pages.append(_Page(file, above, events))
             waiting.extend(_framed(root, file))
     if not pages:
-        raise UnreadableFile("None of the chapters that the book lists is in the archive. " + COPY_AGAIN)
+        raise _no_chapters(archive, package, [item.file_name for item in listed if item is not None])
     return pages
+
+
+def _no_chapters(archive: Archive, package: Package, files: list[str]) -> UnreadableFile:
+    """Why nothing could be read: nothing listed, listed outside the book, links, or simply missing."""
+    if not files:
+        return UnreadableFile(
+            "The book lists no chapters of text, so there is nothing to read. "
+            "Convert the file again, for example with Calibre."
+        )
+    if all(
+        _ADDRESS.match(file) or posixpath.normpath(posixpath.join(package.opf_dir, file)).startswith("../")
+        for file in files
+    ):
+        return UnreadableFile(
+            "The chapters that the book lists lie outside its archive, and nothing outside is ever opened. "
+            "Get the book from another source."
+        )
+    if any(archive.is_link(package.path_of(file)) for file in files):
+        return UnreadableFile(
+            "The chapters in the archive are links to other files, and links are never followed. "
+            "Get the book from another source."
+        )
+    return UnreadableFile("None of the chapters that the book lists is in the archive. " + COPY_AGAIN)
 
 
 def _framed(root: Any, file: str) -> list[str]:
@@ -250,7 +185,7 @@ def _readable(items: dict[str, Any], fallbacks: dict[str, str], idref: str | Non
     return None
 
 
-def _contents(archive: Archive, package: _Package) -> dict[str, list[_Entry]]:
+def _contents(archive: Archive, package: Package) -> dict[str, list[_Entry]]:
     """The table of contents by file, each file's entries in order."""
     entries: dict[str, list[_Entry]] = {}
     waiting: list[tuple[Any, tuple[str, ...]]] = [(package.book.toc, ())]
@@ -300,26 +235,3 @@ def _placed(file: str, root: Any, entries: list[_Entry]) -> tuple[tuple[str, ...
         if not entry.fragment
     ]
     return above, opening + html.events(root, file=file, marks=marks)
-
-
-def _stated(book: Any, name: str) -> list[tuple[str, dict[str, str]]]:
-    """What the metadata says under a Dublin Core name, empty entries left out."""
-    tags = book.metadata.get(epub.NAMESPACES["DC"], {})
-    values = [value for tag, found in tags.items() if str(tag).lower() == name for value in found]
-    return [(text, dict(others or {})) for value, others in values if (text := one_line(value or ""))]
-
-
-def _authors(creators: list[tuple[str, dict[str, str]]]) -> tuple[str, ...]:
-    role = f"{{{epub.NAMESPACES['OPF']}}}role"
-    wrote = [name for name, others in creators if others.get(role, "aut") == "aut"]
-    return tuple(dict.fromkeys(wrote or [name for name, _ in creators]))
-
-
-def _year(dates: list[tuple[str, dict[str, str]]]) -> int | None:
-    """Of first publication if it is told apart, else of publication; never of the file's conversion."""
-    event = f"{{{epub.NAMESPACES['OPF']}}}event"
-    for wanted in ("original-publication", "publication", ""):
-        for text, others in dates:
-            if others.get(event, "") == wanted and (year := year_in(text)):
-                return year
-    return None

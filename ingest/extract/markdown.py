@@ -1,27 +1,24 @@
 """Markdown: front matter, headings and blocks of one file.
 
-Knows nothing of HTML's traps: markdown-it writes HTML and `html` reads it,
-so raw HTML inside a note meets the same strictness as a book's page. Its
-hard rule: front matter is a courtesy. However broken it is, the text is read.
+Knows nothing of HTML's traps: markdown-it writes HTML (`dialects`) and `html`
+reads it, so raw HTML inside a note meets the same strictness as a book's
+page. Nine tenths of the time is markdown-it's own parsing, so this costs
+little. Its hard rule: front matter is a courtesy. However broken it is, the text is read.
 """
 
 import datetime as dt
-import functools
 import re
+import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lxml.html import defs
-from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
-from mdit_py_plugins.deflist import deflist_plugin
-from mdit_py_plugins.footnote import footnote_plugin
-from mdit_py_plugins.front_matter import front_matter_plugin
 
-from ingest.extract import html
+from ingest.extract import html, markup, metadata
+from ingest.extract.dialects import parser
+from ingest.extract.encoding import read_text
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
     Event,
@@ -34,16 +31,13 @@ from ingest.extract.outline import (
     title_of_file,
     year_in,
 )
-from ingest.extract.text import read_text
 from library.errors import UnreadableFile
 from library.values import Extracted
 
-_TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9-]*)")
 _NOT_IN_SLUG = re.compile(r"[^\w\- ]")
-# What is not HTML is something a person wrote, like `git clone <repository>`.
-_HTML_TAGS = defs.tags | frozenset(
-    ["bdi", "data", "dialog", "main", "picture", "rb", "rtc", "ruby", "slot", "template"]
-)
+_OWN_ANCHOR = re.compile(r"\s*\{#([\w.:-]{1,100})\}$")
+_TOML = re.compile(r"\ufeff?\+\+\+[ \t]*\n(.*?\n)?\+\+\+[ \t]*(?:\n|$)", re.DOTALL)
+_IDENTIFIERS = ("isbn", "doi", "identifier", "id", "uid", "uuid")
 
 
 def extract_markdown(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
@@ -64,57 +58,47 @@ def extract_markdown(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
         title=title,
         authors=_texts(front.get("authors") or front.get("author")),
         language=language_tag(_first_text(front, "language", "lang")),
-        year=year_in(_first_text(front, "date", "year", "edition")),
+        year=year_in(_first_text(front, "date", "year", "edition", "published")),
         sections=outline.sections(),
+        identifiers=metadata.identifiers(
+            (text, name if name in {"isbn", "doi"} else "")
+            for name in _IDENTIFIERS
+            if (text := _first_text(front, name))
+        ),
+        subjects=metadata.subjects(
+            word
+            for name in ("tags", "keywords", "subjects", "categories")
+            for word in _words(front.get(name))
+        ),
+        description=metadata.plain(_first_text(front, "description", "summary", "abstract", "excerpt")),
     )
 
 
 def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
-    parser = _parser(limits)
+    front: Mapping[str, Any] = {}
+    stated = _TOML.match(page)
+    if stated is not None:
+        front, page = _toml(stated[1] or ""), page[stated.end() :]
+    found = parser(limits)
     environment: dict[str, Any] = {}
-    tokens = parser.parse(page, environment)
+    tokens = found.parse(page, environment)
     # At its limit the parser drops what is deeper without a word.
     if any(token.level >= limits.max_markdown_nesting - 1 for token in tokens):
         raise UnreadableFile(
             f"Its lists or quotations are nested more than {limits.max_markdown_nesting} deep, so part of the text "
             "would be lost. Indent them less."
         )
-    front: Mapping[str, Any] = {}
-    if tokens and tokens[0].type == "front_matter":
+    if stated is None and tokens and tokens[0].type == "front_matter":
         front = _front_matter(tokens[0].content)
-    rendered = parser.renderer.render(tokens, parser.options, environment)
-    return front, html.events(html.parse(f"<html><body>{rendered}</body></html>", limits))
+    rendered = found.renderer.render(tokens, found.options, environment)
+    return front, html.events(markup.parse(f"<html><body>{rendered}</body></html>", limits))
 
 
-@functools.lru_cache(maxsize=4)
-def _parser(limits: Limits) -> MarkdownIt:
-    # Raised from commonmark's 20, above which it drops text without a word.
-    parser = MarkdownIt("commonmark", {"maxNesting": limits.max_markdown_nesting})
-    parser.enable(["table", "strikethrough"])
-    parser.use(front_matter_plugin).use(deflist_plugin)
-    # Notes stay where they were written: at the end they would be cited under the last heading.
-    parser.use(footnote_plugin, move_to_end=False, inline=False)
-    parser.add_render_rule("html_inline", _raw_tag)
-    parser.add_render_rule("footnote_ref", _note_reference)
-    parser.add_render_rule("footnote_reference_open", _note_opening)
-    parser.add_render_rule("footnote_reference_close", lambda *_: "</div>")
-    return parser
-
-
-def _raw_tag(_renderer: Any, tokens: Sequence[Any], at: int, *_: Any) -> str:
-    content: str = tokens[at].content
-    tag = _TAG.match(content)
-    return escapeHtml(content) if tag and tag[1].lower() not in _HTML_TAGS else content
-
-
-def _note_reference(_renderer: Any, tokens: Sequence[Any], at: int, *_: Any) -> str:
-    return f"[{escapeHtml(tokens[at].meta['label'])}]"
-
-
-def _note_opening(_renderer: Any, tokens: Sequence[Any], at: int, *_: Any) -> str:
-    if at + 3 < len(tokens) and tokens[at + 1].type == "paragraph_open":
-        tokens[at + 1].hidden = tokens[at + 3].hidden = True  # its first paragraph on the line of its mark
-    return f"<div>[{escapeHtml(tokens[at].meta['label'])}] "
+def _toml(source: str) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(source)
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        return {}
 
 
 def _front_matter(source: str) -> Mapping[str, Any]:
@@ -137,7 +121,17 @@ def _texts(value: Any) -> tuple[str, ...]:
     """Authors as one name, a list of names, or a list of `{name: …}`."""
     names = value if isinstance(value, list) else [value]
     plain = (name.get("name") if isinstance(name, dict) else name for name in names)
-    return tuple(dict.fromkeys(one_line(name) for name in plain if isinstance(name, str) and name.strip()))
+    return metadata.names(name for name in plain if isinstance(name, str))
+
+
+def _words(value: Any) -> list[str]:
+    """Tags as a list, or as one text with commas or with hashes: "#fire #water"."""
+    if isinstance(value, str) and value.lstrip().startswith("#"):
+        value = value.split()
+    listed = value if isinstance(value, list) else metadata.keywords(value) if isinstance(value, str) else []
+    return [
+        str(word).lstrip("#") for word in listed if isinstance(word, str | int) and not isinstance(word, bool)
+    ]
 
 
 def _with_slugs(events: Sequence[Event]) -> list[Event]:
@@ -146,6 +140,10 @@ def _with_slugs(events: Sequence[Event]) -> list[Event]:
     out: list[Event] = []
     for event in events:
         if isinstance(event, Heading):
+            stated = _OWN_ANCHOR.search(event.text)
+            if stated and stated.start():
+                out.append(Heading(event.level, event.text[: stated.start()], stated[1]))
+                continue
             plain = _NOT_IN_SLUG.sub("", unicodedata.normalize("NFC", event.text).lower()).replace(" ", "-")
             slug = plain or "section"
             while slug in used:

@@ -27,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True):
     max_ratio: int = 250  # unpacked to packed, above 4 MiB; real chapters stay below 30, a bomb is at 1,000
     max_nesting: int = 255  # elements inside each other; libxml2's own limit, above which it drops text
     max_text_mib: int = 64  # a plain text or Markdown file
+    max_pages: int = 20_000  # of a PDF
+    max_sections: int = 100_000  # of one document; a dictionary has thirty thousand
     max_markdown_nesting: int = 90  # lists and quotes inside each other; the parser recurses
 
 
@@ -44,6 +46,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\ud800-\udfff]")
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
 _NOT_WORD = re.compile(r"[\W_]+")
+LIST_ITEM = re.compile(r"(?:[-*•‣◦+]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 
 
 class Heading(msgspec.Struct, frozen=True):
@@ -82,6 +85,11 @@ def cleaned(text: str) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(cleaned(text).split())
+
+
+def is_cjk(letter: str) -> bool:
+    """Whether a script writes this letter without a space to the next."""
+    return "\u2e80" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ufaff" or "\uff00" <= letter <= "\uff60"
 
 
 def title_of_file(path: Path) -> str:

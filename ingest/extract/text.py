@@ -1,6 +1,6 @@
-"""Plain text: bytes in any encoding to paragraphs, verses and chapters.
+"""Plain text: lines in, paragraphs, verses and chapters out.
 
-Knows nothing of markup. Lines that were wrapped to a width are joined again;
+Knows nothing of markup or encodings. Lines that were wrapped to a width are joined again;
 lines that were broken on purpose (verse, tables, addresses) are kept. Its
 hard rule: a line is a heading only when it cannot well be anything else, for
 a false chapter misleads every citation below it.
@@ -11,41 +11,21 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import charset_normalizer
-
+from ingest.extract.encoding import SAMPLE_CHARS, read_text
 from ingest.extract.outline import (
     DEFAULT_LIMITS,
-    MIB,
+    LIST_ITEM,
     Block,
     Event,
     Heading,
     Limits,
     Outline,
     cleaned,
+    is_cjk,
     one_line,
     title_of_file,
 )
-from library.errors import UnreadableFile
 from library.values import Extracted
-
-_MARKS = (  # UTF-32's mark begins with UTF-16's, so it is tried first
-    (b"\xff\xfe\0\0", "utf-32"),
-    (b"\0\0\xfe\xff", "utf-32"),
-    (b"\xef\xbb\xbf", "utf-8"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
-_SAMPLE = 64 * 1024  # enough to tell an encoding; the detector is slow on more
-_RUBBISH = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
-_RUBBISH_SHARE = 0.01
-# Only encodings that write ASCII as it is (else the declaration itself could
-# not be read), and none of Python's that are no encodings of text.
-_PAGE_ENCODING = re.compile(
-    rb"""(?:encoding|charset)\s*=\s*["']?\s*"""
-    rb"((?:utf-?8|iso|windows|cp|koi8|big5|gb|euc|shift|sjis|x-mac|mac|us-ascii|latin)[A-Za-z0-9_-]{0,20})",
-    re.IGNORECASE,
-)
-_READ_AS_WINDOWS = frozenset({"iso-8859-1", "us-ascii", "latin1"})  # as every browser does, for its quotes
 
 _WORDS_FOR_NUMBERS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -62,7 +42,6 @@ _DIVISION = re.compile(
 _LEVELS = {"volume": 2, "book": 2, "part": 2, "act": 2, "appendix": 2, "chapter": 3, "scene": 3, "section": 4}
 _MAX_DIVISION_CHARS = 90
 _UNDERLINE = re.compile(r"([=~*#^-])\1{2,}")
-_LIST_ITEM = re.compile(r"(?:[-*•‣◦+]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+\S")
 _COLUMNS = re.compile(r"\S(?: {3,}|\t+)\S")
 _GUTENBERG = re.compile(r"^(Title|Author|Language): +(\S.*)$", re.MULTILINE)
 _LANGUAGES = {
@@ -92,82 +71,6 @@ def extract_text(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
         year=None,
         sections=outline.sections(),
     )
-
-
-def read_text(path: Path, limits: Limits) -> str:
-    """The file's text with Unix line ends, whatever its encoding.
-
-    Raises UnreadableFile if it is too large, is not text, or holds only whitespace.
-    """
-    if path.stat().st_size > limits.max_text_mib * MIB:
-        raise UnreadableFile(
-            f"The file is larger than {limits.max_text_mib} MiB, which is more than one text may have. "
-            "Split it into several files."
-        )
-    text = _decoded(path.read_bytes())
-    if text is None or _is_rubbish(text[:_SAMPLE]):
-        raise UnreadableFile(
-            "The file is named like a text but does not contain text. "
-            "Check what kind of file it is, and give it the right ending."
-        )
-    if not text.strip():
-        raise UnreadableFile("The file is empty. Copy it again from its source.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _is_rubbish(sample: str) -> bool:
-    """Whether more than stray characters are ones that no text has."""
-    count = len(_RUBBISH.findall(sample))
-    return count > _RUBBISH_SHARE * len(sample) and (count > 2 or 10 * count > len(sample))
-
-
-def decode_page(page: bytes) -> str:
-    """HTML or XML to text: byte order mark, the page's own declaration, UTF-8, Windows-1252."""
-    for mark, encoding in _MARKS:
-        if page.startswith(mark):
-            return page.decode(encoding, "replace").lstrip("\ufeff")
-    if page[:2] in {b"<\0", b"\0<"}:
-        return page.decode("utf-16-le" if page[1] == 0 else "utf-16-be", "replace")
-    found = _PAGE_ENCODING.search(page, 0, 1024)
-    declared = found[1].decode("ascii").lower() if found else "utf-8"
-    for encoding in ("cp1252" if declared in _READ_AS_WINDOWS else declared, "utf-8"):
-        try:
-            return page.decode(encoding)
-        except (UnicodeError, LookupError):
-            continue
-    return page.decode("cp1252", "replace")
-
-
-def _decoded(content: bytes) -> str | None:
-    """None if no encoding makes text of it."""
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content.decode(encoding, "replace").lstrip("\ufeff")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        best = charset_normalizer.from_bytes(_telling(content, error.start)).best()
-    if best is None:
-        return None
-    try:
-        return content.decode(best.encoding)
-    except UnicodeError:
-        return content.decode(best.encoding, "replace")
-
-
-def _telling(content: bytes, first: int) -> bytes:
-    """The lines that tell an encoding: from the first letter outside ASCII on, those that have one.
-
-    A book's plain English pages would outvote them.
-    """
-    start = max(content.rfind(b"\n", 0, first) + 1, first - 200)
-    lines: list[bytes] = []
-    size = 0
-    for line in content[start : start + 16 * _SAMPLE].split(b"\n"):
-        if not line.isascii() and size < _SAMPLE:
-            lines.append(line)
-            size += len(line)
-    return b"\n".join(lines)
 
 
 def _events(page: str) -> Iterator[Event]:
@@ -240,7 +143,7 @@ def _settled(run: list[tuple[Heading, str]]) -> Iterator[Event]:
 
 def _wrapped_at(page: str) -> int:
     """The width the text was wrapped to: nine in ten of its first lines are no longer."""
-    lengths = sorted(len(line) for line in page[: 4 * _SAMPLE].split("\n") if line.strip())
+    lengths = sorted(len(line) for line in page[: 4 * SAMPLE_CHARS].split("\n") if line.strip())
     return lengths[len(lengths) * 9 // 10] if lengths else 0
 
 
@@ -254,13 +157,13 @@ def _joined(lines: list[str], width: int) -> str:
     wrapped = 30 <= width <= 120 and 5 * sum(full) >= 3 * len(full)
     if not wrapped and len(lines) >= 4 and 40 <= own_width <= 120:
         wrapped = all(_is_full(line, following, own_width) for line, following in breaks)
-    listed = any(_LIST_ITEM.match(line.lstrip()) for line in lines)
+    listed = any(LIST_ITEM.match(line.lstrip()) for line in lines)
     text = lines[0].strip()
     for following in lines[1:]:
         piece = following.strip()
-        if _LIST_ITEM.match(piece) or not (wrapped or (listed and following[0].isspace())):
+        if LIST_ITEM.match(piece) or not (wrapped or (listed and following[0].isspace())):
             text += "\n" + piece
-        elif _is_cjk(text[-1]) and _is_cjk(piece[0]):
+        elif is_cjk(text[-1]) and is_cjk(piece[0]):
             text += piece
         else:
             text += " " + piece
@@ -270,8 +173,4 @@ def _joined(lines: list[str], width: int) -> str:
 def _is_full(line: str, following: str, width: int) -> bool:
     """Whether the next line's first word would not have fitted any more."""
     word = following.split(None, 1)[0]
-    return len(line) + 1 + len(word) > 0.9 * width or (_is_cjk(line[-1]) and len(line) > 0.9 * width)
-
-
-def _is_cjk(letter: str) -> bool:
-    return "\u2e80" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ufaff" or "\uff00" <= letter <= "\uff60"
+    return len(line) + 1 + len(word) > 0.9 * width or (is_cjk(line[-1]) and len(line) > 0.9 * width)

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from ingest.extract import EXTRACTORS, FORMATS, extract
+from ingest.extract import _READERS, extract
 from ingest.extract import html as pages
+from ingest.extract.encoding import decode_page
+from ingest.extract.markup import parse
 from ingest.extract.outline import Block, Heading, Limits, cleaned
-from ingest.extract.text import decode_page
+from ingest.formats import BUILT_IN, FORMATS
 from library.errors import UnreadableFile
 from library.values import Extracted
-from tests.ingest.books import write_epub, xhtml
+from tests.ingest.books import write_epub, write_pdf, xhtml
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 EPUBS = sorted((DATA / "epub").rglob("*.epub")) if DATA.exists() else []
@@ -38,6 +40,10 @@ def sample(folder: Path, suffix: str) -> Path:
         return write_epub(path, {"c.xhtml": xhtml("<p>Before.</p><h1>Fire</h1><p>Dry wood.</p><h1>Ash</h1>")})
     if suffix in {".md", ".markdown"}:
         path.write_text("Before.\n\n# Fire\n\nDry wood.\n\n# Ash\n")
+    elif suffix in {".html", ".htm", ".xhtml"}:
+        path.write_text("<title>Kit</title><p>Before.</p><h1>Fire</h1><p>Dry wood.</p><h1>Ash</h1>")
+    elif suffix == ".pdf":
+        write_pdf(path, [["Before."], ["Dry wood."], ["Ash"]])
     else:
         path.write_text("Before.\n\nCHAPTER 1\n\nDry wood.\n\nCHAPTER 2\n")
     return path
@@ -59,10 +65,11 @@ def check(found: Extracted) -> None:
 
 
 def test_every_ending_has_a_format_and_an_extractor() -> None:
-    assert EXTRACTORS.keys() == FORMATS.keys()
+    assert BUILT_IN.items() <= FORMATS.items()
+    assert set(BUILT_IN.values()) == _READERS.keys()
 
 
-@pytest.mark.parametrize("suffix", EXTRACTORS)
+@pytest.mark.parametrize("suffix", BUILT_IN)
 def test_a_sound_file_becomes_sections(tmp_path: Path, suffix: str) -> None:
     found = extract(sample(tmp_path, suffix))
     check(found)
@@ -70,13 +77,13 @@ def test_a_sound_file_becomes_sections(tmp_path: Path, suffix: str) -> None:
     assert len(found.sections) == 3  # the bare last heading too
 
 
-@pytest.mark.parametrize("suffix", EXTRACTORS)
+@pytest.mark.parametrize("suffix", BUILT_IN)
 def test_an_ending_in_capitals_is_the_same_ending(tmp_path: Path, suffix: str) -> None:
     path = sample(tmp_path, suffix)
     assert extract(path.rename(path.with_suffix(suffix.upper()))).sections
 
 
-@pytest.mark.parametrize("suffix", EXTRACTORS)
+@pytest.mark.parametrize("suffix", BUILT_IN)
 @pytest.mark.parametrize(
     "content",
     [
@@ -99,7 +106,7 @@ def test_rubbish_is_refused_with_a_sentence_and_nothing_else(
     assert str(refused.value).endswith(".")
 
 
-@pytest.mark.parametrize("suffix", EXTRACTORS)
+@pytest.mark.parametrize("suffix", BUILT_IN)
 def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"folder{suffix}").mkdir()
     for name in ("gone", "folder"):
@@ -107,7 +114,7 @@ def test_a_file_that_is_gone_or_a_folder_is_refused(tmp_path: Path, suffix: str)
             extract(tmp_path / f"{name}{suffix}")
 
 
-@pytest.mark.parametrize("name", ["a.pdf", "README", ".hidden", "b.epub.part"])
+@pytest.mark.parametrize("name", ["a.docx", "README", ".hidden", "b.epub.part"])
 def test_an_ending_nobody_reads_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("x")
     with pytest.raises(UnreadableFile, match="cannot be read"):
@@ -158,7 +165,7 @@ def test_every_letter_of_the_published_books_comes_out_once() -> None:
 
 
 def _check_letters(page: str, name: str) -> None:
-    root = pages.parse(page, Limits())
+    root = parse(page, Limits())
     wanted: list[str] = []
     unseen = {"head", "script", "style", "rt", "rp", "annotation", "annotation-xml", "audio", "video"}
     walk = etree.iterwalk(root, events=("start", "end"))
