@@ -84,6 +84,9 @@ class Pipeline:
             threading.Thread(target=self._loop, args=(self._read_waiting, self._to_read), name="reading"),
             threading.Thread(target=self._loop, args=(self._embed_lacking, self._to_embed), name="embedding"),
         ]
+        self._paused = False
+        self._reading: tuple[str, ...] = ()
+        self._embedding: tuple[str, ...] = ()
         self._troubles: dict[str, str] = {}  # loop -> a sentence, while it stands still for a reason
 
     @property
@@ -95,13 +98,16 @@ class Pipeline:
 
     @property
     def paused(self) -> bool:
-        return False
+        return self._paused
 
     def pause(self) -> None:
         """Take no further work until `resume`, also after a restart; what is findable stays so."""
+        self._paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
+        self._paused = False
+        self.wake()
 
     def retry(self, document_ids: Sequence[str] | None = None) -> int:
         """Read these failed documents, or all of them, again; returns how many there were."""
@@ -111,7 +117,7 @@ class Pipeline:
 
     def cancel(self, document_ids: Sequence[str] | None = None) -> int:
         """Give up these unfinished documents, or all; they fail saying so. Returns how many there were."""
-        raise NotImplementedError
+        return self._queue.cancel(document_ids)
 
     def progress(self) -> IngestProgress:
         counts = self._catalogue.counts()
@@ -119,8 +125,8 @@ class Pipeline:
         return IngestProgress(
             paused=self.paused,
             trouble=self.trouble,
-            reading=(),
-            embedding=(),
+            reading=self._reading,
+            embedding=self._embedding,
             to_read=counts[DocumentState.WAITING] + counts[DocumentState.READING],
             to_embed=counts[DocumentState.FINDABLE_WORDS],
             chunks=chunks,
@@ -184,7 +190,7 @@ class Pipeline:
         """Read documents for about a second, make them findable by words, return how many were taken."""
         taken, read = 0, list[tuple[Document, str]]()
         began = time.monotonic()
-        while taken < _COMMIT_AFTER_DOCUMENTS and time.monotonic() - began < _COMMIT_AFTER_S:
+        while not self._paused and taken < _COMMIT_AFTER_DOCUMENTS and time.monotonic() - began < _COMMIT_AFTER_S:
             next_one = self._queue.begin_reading()
             if next_one is None:
                 break
@@ -192,6 +198,7 @@ class Pipeline:
             document, digest = next_one
             if self._read(document, digest):
                 read.append(next_one)
+        self._reading = ()
         if taken:
             self._lexical.commit()
         for document, digest in read:
@@ -203,6 +210,7 @@ class Pipeline:
         if self._folder.look(document.path) is None:
             self._arrivals.mark_missing([document.path])
             return False
+        self._reading = (document.path,)
         try:
             reply = self._reader.call(Extract(str(self._folder.root / document.path)))
         except WorkerLost as error:
@@ -248,6 +256,7 @@ class Pipeline:
                 if under_way is not None:
                     self._keep(under_way)
                 under_way = window
+            self._embedding = ()
         except BaseException:
             # Replies still under way would be taken for those of the next pass.
             self._embedder.restart()
@@ -259,13 +268,16 @@ class Pipeline:
         digests: dict[str, str] = {}
         for document, digest in self._queue.lacking_vectors():
             self._to_embed.set()  # there may be more than one query returns; look again afterwards
+            if self._paused:
+                return
             if document.chunks == document.embedded:
                 self._prove(document.id, digest)
                 continue
             digests[document.id] = digest
             for chunk in self._queue.indexed_chunks(document, first=document.embedded):
-                if self._stopping.is_set():
+                if self._stopping.is_set() or self._paused:
                     return
+                self._embedding = (document.path,)
                 chunks.append(chunk)
                 if len(chunks) == _WINDOW:
                     yield _Window(tuple(chunks), dict(digests))

@@ -241,6 +241,20 @@ class Queue:
             )
             return done.rowcount
 
+    def cancel(self, document_ids: Sequence[str] | None = None) -> int:
+        unfinished = (DocumentState.WAITING, DocumentState.READING, DocumentState.FINDABLE_WORDS)
+        wanted = [DocumentRow.state.in_(unfinished)]
+        if document_ids is not None:
+            wanted.append(DocumentRow.id.in_(document_ids))
+        reason = "Reading it was cancelled. Retry has it read again."
+        with self._record.writing() as session:
+            done = session.execute(
+                update(DocumentRow)
+                .where(*wanted)
+                .values(state=DocumentState.FAILED, reason=reason, updated_at=self._clock())
+            )
+            return done.rowcount
+
     # --- the indexes were lost or replaced ----------------------------------------------------------
 
     def all_indexed(self) -> list[Document]:
