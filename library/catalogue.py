@@ -3,6 +3,8 @@
 Reads only; documents change through `library.arrivals` and `library.queue`.
 """
 
+from datetime import datetime
+
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
@@ -54,6 +56,24 @@ class Catalogue:
             if row is None:
                 raise DocumentNotFound(document_id)
             return document_of(row, shelf_name(session, row.shelf_id))
+
+    def at(self, path: str) -> Document | None:
+        """The document whose file lies there, if the record knows one."""
+        with self._record.reading() as session:
+            row = session.scalar(select(DocumentRow).where(DocumentRow.path == path))
+            return None if row is None else document_of(row, shelf_name(session, row.shelf_id))
+
+    def changed_since(self, moment: datetime, limit: int) -> list[Document]:
+        """Documents that changed after that moment, the latest first; at most `limit` of them."""
+        with self._record.reading() as session:
+            rows = session.execute(
+                select(DocumentRow, ShelfRow.name)
+                .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
+                .where(DocumentRow.updated_at > moment)
+                .order_by(DocumentRow.updated_at.desc())
+                .limit(limit)
+            )
+            return [document_of(row, shelf) for row, shelf in rows]
 
     def shelves(self) -> list[Shelf]:
         """Shelves with at least one document that is not missing, by name."""

@@ -95,7 +95,7 @@ class DocumentRow(Base):
     # The file moved, and both indexes still hold the shelf it stood on before.
     reshelve: Mapped[bool]
     received_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(index=True)  # "what changed since?" is asked every second
 
 
 class SectionRow(Base):

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.inbox import Inbox
+from ingest.landing import Landing
 from ingest.pipeline import Pipeline
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
@@ -18,6 +19,7 @@ from search.lexical import LexicalIndex
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
+from web.leaving import Closing
 
 
 class House(msgspec.Struct, frozen=True):
@@ -37,6 +39,8 @@ class House(msgspec.Struct, frozen=True):
     pipeline: Pipeline
     models: Supervisor
     answerer: Answerer
+    landing: Landing
+    closing: Closing
 
     def lacking(self) -> list[str]:
         """What /readyz waits for: sentences, none when the house is ready."""
