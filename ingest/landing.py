@@ -236,11 +236,14 @@ class Incoming:
             found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except OSError:  # a link, or one we may not read
             return False
-        with os.fdopen(found, "rb") as content:
+        try:
             seen = os.fstat(found)
             if not stat.S_ISREG(seen.st_mode) or seen.st_size != self._size_bytes:
                 return False
-            return hashlib.file_digest(content, "sha256").digest() == self._digest.digest()
+            with os.fdopen(found, "rb", closefd=False) as content:
+                return hashlib.file_digest(content, "sha256").digest() == self._digest.digest()
+        finally:
+            os.close(found)
 
 
 def _take_name(part: str, here: int, name: str, there: int) -> None:

@@ -190,7 +190,11 @@ class Pipeline:
         """Read documents for about a second, make them findable by words, return how many were taken."""
         taken, read = 0, list[tuple[Document, str]]()
         began = time.monotonic()
-        while not self._paused and taken < _COMMIT_AFTER_DOCUMENTS and time.monotonic() - began < _COMMIT_AFTER_S:
+        while (
+            not self._paused
+            and taken < _COMMIT_AFTER_DOCUMENTS
+            and time.monotonic() - began < _COMMIT_AFTER_S
+        ):
             next_one = self._queue.begin_reading()
             if next_one is None:
                 break
