@@ -67,7 +67,10 @@ class DocumentRow(Base):
     """One file of the folder. Rows in state `waiting` are the durable ingest queue."""
 
     __tablename__ = "documents"
-    __table_args__ = (Index(None, "state", "received_at"),)
+    __table_args__ = (
+        Index(None, "state", "received_at"),
+        Index(None, "state", "shelf_id", "chunks", "embedded"),  # all that is counted, for every page
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(unique=True)  # relative to the library folder, with /

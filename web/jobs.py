@@ -11,7 +11,7 @@ from library.errors import StateConflict
 from library.values import DocumentState, Job
 from web.house import House
 from web.shapes import DocumentShape, document_shape
-from web.words import share_done, summary
+from web.words import done, share_done, summary
 
 _RECENT = 50
 _UNFINISHED = frozenset({DocumentState.WAITING, DocumentState.READING, DocumentState.FINDABLE_WORDS})
@@ -32,7 +32,8 @@ class IngestShape(msgspec.Struct, frozen=True):
     chunks_per_s: float | None
     remaining_s: float | None
     share: float  # 0..1
-    summary: str
+    summary: str  # what is being done
+    done: str  # what has been done
 
 
 class JobsShape(msgspec.Struct, frozen=True):
@@ -65,6 +66,7 @@ def ingest_shape(house: House) -> IngestShape:
         remaining_s=None if progress.remaining_s is None else round(progress.remaining_s),
         share=share_done(progress, total - counts[DocumentState.MISSING]),
         summary=summary(progress, counts, noticed),
+        done=done(counts),
     )
 
 

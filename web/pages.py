@@ -85,17 +85,19 @@ def library(
     page = house.catalogue.documents(
         shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
     )
-    counts = house.catalogue.counts(shelf or None)
+    ingest = ingest_shape(house)
+    counts = house.catalogue.counts(shelf) if shelf else ingest.documents
     filters = {"shelf": shelf, "state": document_state}
     landing = house.landing
-    context = _common(house, "library") | {
+    # How far ingest has come is told below, and kept true by events.
+    context = _common(house, "library", notices=house.troubles()) | {
         "documents": _plain([document_shape(document) for document in page.items]),
         "counts": {str(state): count for state, count in counts.items()},
         "total": page.total,
         "shelves": _plain(house.catalogue.shelves()),
         "shelf": shelf,
         "state": document_state,
-        "ingest": _plain(ingest_shape(house)),
+        "ingest": _plain(ingest),
         "ingest_href": href("/library/ingest", filters | {"cursor": cursor}),
         "upload_href": href("/library/uploads", {"shelf": shelf}),
         "uploads": {
@@ -204,8 +206,9 @@ def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt 
     return excerpt if excerpt.document.id == document_id else None
 
 
-def _common(house: House, nav: str) -> dict[str, Any]:
-    return {"version": house.version, "nav": nav, "notices": house.notices()}
+def _common(house: House, nav: str, *, notices: list[str] | None = None) -> dict[str, Any]:
+    notices = house.notices() if notices is None else notices
+    return {"version": house.version, "nav": nav, "notices": notices}
 
 
 def _section_href(document_id: str, ordinal: int) -> str:

@@ -42,9 +42,9 @@ def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed:
         return "Everything has been read."
     parts = []
     if to_read:
-        parts.append(f"{_counted(to_read)} still to be read")
+        parts.append(f"{counted(to_read)} still to be read")
     if to_embed:
-        parts.append(f"{_counted(to_embed)} findable by words, by meaning soon")
+        parts.append(f"{counted(to_embed)} findable by words, by meaning soon")
     told = f"{'; '.join(parts)}."
     if progress.paused:
         return f"Paused. {told}"
@@ -56,7 +56,16 @@ def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed:
     return f"{told} {_capital(', '.join(pace))}." if pace else told
 
 
-def _counted(documents: int) -> str:
+def done(counts: dict[DocumentState, int]) -> str:
+    """What a reader can rely on, in a sentence. Documents whose file is gone are left out."""
+    there = sum(counts.values()) - counts[DocumentState.MISSING]
+    found = f"{counts[DocumentState.FINDABLE]:,} of {counted(there)} can be found by words and meaning"
+    failed = counts[DocumentState.FAILED]
+    return f"{found}; {failed:,} could not be read." if failed else f"{found}."
+
+
+def counted(documents: int) -> str:
+    """As in "1 document" and "30,000 documents"."""
     return f"{documents:,} {'document' if documents == 1 else 'documents'}"
 
 

@@ -52,10 +52,20 @@ function exchange(old, fresh) {
   /** @type {HTMLElement | null} */ (next)?.focus({ preventScroll: true });
 }
 
+/** @param {Element | null} fresh */
+function renewNotices(fresh) {
+  const old = document.querySelector(".notices");
+  if (old && fresh && !old.isEqualNode(fresh)) old.replaceWith(document.importNode(fresh, true));
+  else if (old && !fresh) old.remove();
+  else if (fresh && !old) document.querySelector(".masthead")?.append(document.importNode(fresh, true));
+}
+
 /** @param {string} html */
 function renew(html) {
-  const parsed = new DOMParser().parseFromString(html, "text/html").querySelector("[data-live]");
+  const page = new DOMParser().parseFromString(html, "text/html");
+  const parsed = page.querySelector("[data-live]");
   if (!parsed) return;
+  renewNotices(page.querySelector(".notices"));
   const fresh = /** @type {HTMLElement} */ (document.importNode(parsed, true));
   const old = region();
   const { summary = "" } = fresh.dataset;
@@ -100,6 +110,12 @@ function rest() {
 /** @param {any} progress */
 function showProgress(progress) {
   say("[data-ingest-summary]", progress.summary);
+  say("[data-ingest-done]", progress.done);
+  const counts = { total: progress.total, ...progress.documents };
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-count]"))) {
+    const count = (counts[place.dataset.count ?? ""] ?? 0).toLocaleString("en-GB");
+    if (place.textContent !== count) place.textContent = count;
+  }
   const bar = /** @type {HTMLProgressElement | null} */ (document.querySelector("[data-ingest-share]"));
   if (bar) bar.value = progress.share;
   const now = JSON.stringify([progress.documents, progress.paused, progress.trouble, progress.noticed > 0]);
