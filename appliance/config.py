@@ -45,11 +45,11 @@ class IngestConfig(_Part, frozen=True):
     settle_s: Annotated[float, Meta(ge=0.1, le=600)] = 1.0
     rescan_minutes: Annotated[float, Meta(gt=0)] = 10
     max_file_mib: _Positive = 512
+    min_free_mib: _NotNegative = 512
     file_timeout_s: Annotated[float, Meta(gt=0)] = 120
     worker_memory_mib: Annotated[int, Meta(ge=256)] = 2048
     threads: _NotNegative = 0  # 0: as many as there are cores
     readers: Annotated[int, Meta(ge=0, le=64)] = 0  # 0: two, or half the cores, at most four
-    min_free_mib: _NotNegative = 512
 
 
 class SearchConfig(_Part, frozen=True):

@@ -23,12 +23,14 @@ from appliance.compose import open_embedder_in_background, open_reading_room, op
 from appliance.config import Config
 from appliance.memory import keep_memory_together
 from appliance.schedule import rescanning
+from ingest.landing import Landing
 from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer
 from llm.gguf import inspect
 from llm.supervisor import ModelSettings, Supervisor
 from web.app import guarded_app
 from web.house import House
+from web.leaving import Closing
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,12 @@ def serve(config: Config) -> None:
                 load_timeout_s=config.llm.load_timeout_s,
             ),
         )
+        landing = Landing(
+            config.library,
+            max_file_mib=config.ingest.max_file_mib,
+            min_free_mib=config.ingest.min_free_mib,
+        )
+        landing.remove_leftovers()
         house = House(
             version=version("almanac"),
             started_at=datetime.now(UTC),
@@ -78,6 +86,8 @@ def serve(config: Config) -> None:
                 passages=config.llm.passages,
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
+            landing=landing,
+            closing=Closing(),
         )
         app = guarded_app(house, on_startup=[models.start], on_shutdown=[models.stop])
         settings = uvicorn.Config(
@@ -91,7 +101,7 @@ def serve(config: Config) -> None:
         )
         host, port = listener.getsockname()[:2]
         print(f"Almanac is open: http://{host}:{port}   (library folder: {config.library})", flush=True)
-        _Server(settings, models).run(sockets=[listener])
+        _Server(settings, models, house.closing).run(sockets=[listener])
         print("Almanac is closed.", flush=True)
 
 
@@ -116,17 +126,19 @@ def chat_model_file(config: Config) -> Path | None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, stopping the model first: answers under way are told so, and end at once."""
+    """uvicorn, stopping the model first: answers under way are told so, and end at once. Live pages are let go."""
 
-    def __init__(self, settings: uvicorn.Config, models: Supervisor) -> None:
+    def __init__(self, settings: uvicorn.Config, models: Supervisor, closing: Closing) -> None:
         super().__init__(settings)
-        self._models = models
+        self._models, self._closing = models, closing
         self._stopping: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self._models.stop())
+            loop = asyncio.get_running_loop()
+            loop.call_soon_threadsafe(self._closing.begin)
+            self._stopping = loop.create_task(self._models.stop())
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

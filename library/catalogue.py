@@ -3,6 +3,7 @@
 Reads only; documents change through `library.arrivals` and `library.queue`.
 """
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, func, select
@@ -35,11 +36,9 @@ class Catalogue:
         if state is not None:
             wanted.append(DocumentRow.state == state)
         joined = select(DocumentRow, ShelfRow.name).outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
-        counted = (
-            select(func.count())
-            .select_from(DocumentRow)
-            .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
-        )
+        counted = select(func.count()).select_from(DocumentRow)
+        if shelf is not None:
+            counted = counted.join(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
         after = [DocumentRow.path > cursor] if cursor else []
         with self._record.reading() as session:
             total = session.scalar(counted.where(*wanted)) or 0
@@ -57,13 +56,37 @@ class Catalogue:
                 raise DocumentNotFound(document_id)
             return document_of(row, shelf_name(session, row.shelf_id))
 
-    def shelves(self) -> list[Shelf]:
-        """Shelves with at least one document that is not missing, by name."""
+    def at(self, path: str) -> Document | None:
+        """The document whose file lies there, if the record knows one."""
+        with self._record.reading() as session:
+            row = session.scalar(select(DocumentRow).where(DocumentRow.path == path))
+            return None if row is None else document_of(row, shelf_name(session, row.shelf_id))
+
+    def changed_since(self, moment: datetime, limit: int) -> list[Document]:
+        """Documents that changed after that moment, the latest first; at most `limit` of them."""
         with self._record.reading() as session:
             rows = session.execute(
-                select(ShelfRow.name, func.count(DocumentRow.id))
-                .join(DocumentRow, DocumentRow.shelf_id == ShelfRow.id)
-                .where(DocumentRow.state != DocumentState.MISSING)
+                select(DocumentRow, ShelfRow.name)
+                .outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
+                .where(DocumentRow.updated_at > moment)
+                .order_by(DocumentRow.updated_at.desc())
+                .limit(limit)
+            )
+            return [document_of(row, shelf) for row, shelf in rows]
+
+    def shelves(self) -> list[Shelf]:
+        """Shelves with at least one document that is not missing, by name."""
+        # By state and shelf, as one index has them: the rows themselves are wide, and there may be 30,000.
+        shelved = (
+            select(DocumentRow.state, DocumentRow.shelf_id, func.count().label("documents"))
+            .group_by(DocumentRow.state, DocumentRow.shelf_id)
+            .subquery()
+        )
+        with self._record.reading() as session:
+            rows = session.execute(
+                select(ShelfRow.name, func.sum(shelved.c.documents))
+                .join(shelved, shelved.c.shelf_id == ShelfRow.id)
+                .where(shelved.c.state != DocumentState.MISSING)
                 .group_by(ShelfRow.name)
                 .order_by(ShelfRow.name)
             )

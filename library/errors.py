@@ -8,6 +8,7 @@
     │   ├── PassageNotFound
     │   └── ShelfNotFound
     ├── InvalidRequest            library: an argument that cannot be served, with its name
+    ├── StateConflict             library: a document's state does not allow what was asked
     ├── RecordError               library: the system of record cannot be opened or written
     ├── IndexUnavailable          search: one of the two indexes, or the embedder, cannot answer
     ├── UnreadableFile            ingest: a file that cannot become a document, and why
@@ -79,6 +80,14 @@ class InvalidRequest(AlmanacError):
     def __init__(self, parameter: str, problem: str) -> None:
         super().__init__(f"`{parameter}` {problem}")
         self.parameter = parameter
+
+
+class StateConflict(AlmanacError):
+    code = "state_conflict"
+
+    def __init__(self, path: str, state: str, allowed: str) -> None:
+        super().__init__(f"{path!r} is in the state `{state}`; that can be done only while it is {allowed}.")
+        self.path, self.state = path, state
 
 
 class RecordError(AlmanacError):

@@ -61,6 +61,14 @@ class Jobs:
             row = session.scalar(
                 select(JobRow).where(JobRow.kind == kind).order_by(JobRow.started_at.desc()).limit(1)
             )
-        if row is None:
-            return None
-        return Job(row.id, row.kind, row.state, row.detail, row.started_at, row.finished_at)
+        return None if row is None else _job_of(row)
+
+    def recent(self, limit: int) -> list[Job]:
+        """The newest jobs of every kind, newest first."""
+        with self._record.reading() as session:
+            rows = session.scalars(select(JobRow).order_by(JobRow.started_at.desc()).limit(limit))
+            return [_job_of(row) for row in rows]
+
+
+def _job_of(row: JobRow) -> Job:
+    return Job(row.id, row.kind, row.state, row.detail, row.started_at, row.finished_at)

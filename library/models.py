@@ -69,7 +69,10 @@ class DocumentRow(Base):
     """One file of the folder. Rows in state `waiting` are the durable ingest queue."""
 
     __tablename__ = "documents"
-    __table_args__ = (Index(None, "state", "received_at"),)
+    __table_args__ = (
+        Index(None, "state", "received_at"),
+        Index(None, "state", "shelf_id", "chunks", "embedded"),  # all that is counted, for every page
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(unique=True)  # relative to the library folder, with /
@@ -97,7 +100,7 @@ class DocumentRow(Base):
     # The file moved, and both indexes still hold the shelf it stood on before.
     reshelve: Mapped[bool]
     received_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(index=True)  # "what changed since?" is asked every second
 
 
 class SectionRow(Base):

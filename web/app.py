@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, health, openai, pages
+from web import api, events, forms, health, jobs, openai, pages, uploads
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -24,17 +24,17 @@ _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
 
 
-def guarded_app(house: House, **events: Any) -> ASGIApp:
+def guarded_app(house: House, **hooks: Any) -> ASGIApp:
     """The application behind its guards, as it is served.
 
     Around and not inside: Litestar's own middleware does not see a request for
     a path that does not exist.
     """
-    return guard(house.host_names)(create_app(house, **events))
+    return guard(house.host_names)(create_app(house, **hooks))
 
 
-def create_app(house: House, **events: Any) -> Litestar:
-    """The Litestar application over an open house. `events` are its on_startup and on_shutdown hooks."""
+def create_app(house: House, **hooks: Any) -> Litestar:
+    """The Litestar application over an open house. `hooks` are its on_startup and on_shutdown hooks."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
         autoescape=select_autoescape(default=True),
@@ -53,12 +53,23 @@ def create_app(house: House, **events: Any) -> Litestar:
             api.passage,
             api.scan,
             api.ask,
+            jobs.jobs,
+            jobs.pause,
+            jobs.resume,
+            jobs.cancel_all,
+            jobs.retry_all,
+            jobs.retry,
+            jobs.cancel,
+            uploads.upload,
+            events.events,
             openai.models,
             openai.model,
             openai.chat_completions,
             pages.front,
             pages.library,
             pages.read,
+            forms.upload,
+            forms.ingest,
             create_static_files_router(
                 path="/static",
                 directories=[_FOLDER / "static"],
@@ -66,7 +77,7 @@ def create_app(house: House, **events: Any) -> Litestar:
                 include_in_schema=False,
             ),
         ],
-        state=State({"house": house}),
+        state=State({"house": house, "watch": events.Watch(house), "slips": uploads.Slips()}),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         exception_handlers={
             AlmanacError: almanac_problem,
@@ -81,5 +92,5 @@ def create_app(house: House, **events: Any) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="Almanac", version=house.version, path="/api/schema", render_plugins=[JsonRenderPlugin()]
         ),
-        **events,
+        **hooks,
     )

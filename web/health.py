@@ -4,11 +4,11 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 
 from web.house import House
+from web.jobs import status_of_ingest
 
 
 @get("/healthz", sync_to_thread=False)
@@ -31,7 +31,6 @@ def status(state: State) -> dict[str, Any]:
     house: House = state.house
     now = datetime.now(UTC)
     chunks, embedded = house.catalogue.indexed_totals()
-    scan, progress = house.jobs.latest("scan"), house.pipeline.progress()
     disk = shutil.disk_usage(house.library_folder if house.library_folder.exists() else "/")
     return {
         "version": house.version,
@@ -52,12 +51,7 @@ def status(state: State) -> dict[str, Any]:
             "state": house.models.state.value,
             "reason": house.models.reason,
         },
-        "ingest": {
-            "noticed": house.inbox.unsettled,
-            **msgspec.structs.asdict(progress),
-            "trouble": house.inbox.trouble or progress.trouble,
-            "last_scan": scan,
-        },
+        "ingest": status_of_ingest(house),
         "library_folder": str(house.library_folder),
         "disk_free_mib": disk.free // 2**20,
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from ingest.inbox import Inbox
+from ingest.landing import Landing
 from ingest.pipeline import Pipeline
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
@@ -19,6 +20,8 @@ from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
+from web.leaving import Closing
+from web.words import counted
 
 
 class House(msgspec.Struct, frozen=True):
@@ -37,6 +40,8 @@ class House(msgspec.Struct, frozen=True):
     pipeline: Pipeline
     models: Supervisor
     answerer: Answerer
+    landing: Landing
+    closing: Closing
 
     @property
     def vectors(self) -> VectorIndex:
@@ -61,6 +66,10 @@ class House(msgspec.Struct, frozen=True):
 
     def notices(self) -> list[str]:
         """What a reader should know before trusting an empty result: sentences."""
+        return [*self.troubles(), *self._still_to_come()]
+
+    def troubles(self) -> list[str]:
+        """What is not as it should be: sentences."""
         notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
@@ -69,13 +78,15 @@ class House(msgspec.Struct, frozen=True):
         elif self.models.state is not ModelState.READY:
             reason = self.models.reason or "The chat model is still being loaded."
             notices.append(f"{reason} Until it is there, answers are quotations from the library.")
-        counts = self.catalogue.counts()
+        return notices
+
+    def _still_to_come(self) -> list[str]:
+        notices, counts = [], self.catalogue.counts()
         to_read = counts[DocumentState.WAITING] + counts[DocumentState.READING] + self.inbox.unsettled
         if to_read:
-            notices.append(f"{to_read} documents are still to be read.")
+            notices.append(f"{counted(to_read)} still to be read.")
         if counts[DocumentState.FINDABLE_WORDS]:
             notices.append(
-                f"{counts[DocumentState.FINDABLE_WORDS]} documents can be found by their words already, "
-                "by meaning soon."
+                f"{counted(counts[DocumentState.FINDABLE_WORDS])} can be found by words already, by meaning soon."
             )
         return notices

@@ -1,6 +1,7 @@
-"""Leaving: work that ends when the one who asked for it is gone."""
+"""Leaving: work that ends when the one who asked for it is gone, or when the house closes."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -8,6 +9,27 @@ from litestar import Request
 from litestar.exceptions import ClientException
 
 Result = TypeVar("Result")
+
+
+class Closing:
+    """Tells endless streams that the house closes; a server waits for every open response to end."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+
+    @property
+    def begun(self) -> bool:
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        """On the event loop's own thread."""
+        self._begun.set()
+
+    async def within(self, seconds: float) -> bool:
+        """Wait so long, or until the house closes; returns whether it does."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), seconds)
+        return self.begun
 
 
 async def unless_gone(request: Request[Any, Any, Any], work: Coroutine[Any, Any, Result]) -> Result:

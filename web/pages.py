@@ -14,7 +14,9 @@ from library.errors import AlmanacError, InvalidRequest, NotFoundError
 from library.values import DocumentState, Excerpt, Section
 from web.api import offset_of
 from web.house import House
+from web.jobs import ingest_shape
 from web.shapes import document_shape, hit_shape
+from web.uploads import Slips
 
 _RESULTS_A_PAGE = 10
 _DOCUMENTS_A_PAGE = 100
@@ -71,9 +73,11 @@ def library(
     shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
     cursor: FromQuery[str | None] = None,
+    uploaded: FromQuery[str] = "",
 ) -> Template:
-    """Every document and its state."""
+    """Every document and its state; what is on its way, and a form to send more."""
     house: House = state.house
+    slips: Slips = state.slips
     try:
         wanted = DocumentState(document_state) if document_state else None
     except ValueError as error:
@@ -81,16 +85,29 @@ def library(
     page = house.catalogue.documents(
         shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
     )
-    counts = house.catalogue.counts(shelf or None)
+    ingest = ingest_shape(house)
+    counts = house.catalogue.counts(shelf) if shelf else ingest.documents
     filters = {"shelf": shelf, "state": document_state}
-    context = _common(house, "library") | {
+    landing = house.landing
+    # How far ingest has come is told below, and kept true by events.
+    context = _common(house, "library", notices=house.troubles()) | {
         "documents": _plain([document_shape(document) for document in page.items]),
         "counts": {str(state): count for state, count in counts.items()},
         "total": page.total,
         "shelves": _plain(house.catalogue.shelves()),
         "shelf": shelf,
         "state": document_state,
-        "next_href": _href("/library", filters | {"cursor": page.next}) if page.next else None,
+        "ingest": _plain(ingest),
+        "ingest_href": href("/library/ingest", filters | {"cursor": cursor}),
+        "upload_href": href("/library/uploads", {"shelf": shelf}),
+        "uploads": {
+            "results": _plain(slips.read(uploaded)),
+            "endings": landing.endings,
+            "max_bytes": landing.max_file_mib * 1024 * 1024,
+            "kind_refusal": landing.kind_refusal("…"),
+            "size_refusal": landing.size_refusal,
+        },
+        "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
     }
     return Template("library.html", context=context)
@@ -169,7 +186,7 @@ def _results(house: House, query: str, shelf: str, cursor: str | None) -> dict[s
     )
     following = None
     if found.next_offset is not None:
-        following = _href("/", {"q": query, "shelf": shelf, "cursor": str(found.next_offset)})
+        following = href("/", {"q": query, "shelf": shelf, "cursor": str(found.next_offset)})
     return {
         "items": _plain([hit_shape(passage) for passage in found.passages]),
         "total": found.total,
@@ -189,16 +206,19 @@ def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt 
     return excerpt if excerpt.document.id == document_id else None
 
 
-def _common(house: House, nav: str) -> dict[str, Any]:
-    return {"version": house.version, "nav": nav, "notices": house.notices()}
+def _common(house: House, nav: str, *, notices: list[str] | None = None) -> dict[str, Any]:
+    notices = house.notices() if notices is None else notices
+    return {"version": house.version, "nav": nav, "notices": notices}
 
 
 def _section_href(document_id: str, ordinal: int) -> str:
     return f"/read/{document_id}?section={ordinal}"
 
 
-def _href(path: str, parameters: Mapping[str, str | None]) -> str:
-    return f"{path}?{urlencode({name: value for name, value in parameters.items() if value})}"
+def href(path: str, parameters: Mapping[str, str | None]) -> str:
+    """The address of a page; parameters that are empty are left out."""
+    given = urlencode({name: value for name, value in parameters.items() if value})
+    return f"{path}?{given}" if given else path
 
 
 def _plain(value: object) -> Any:

@@ -22,6 +22,7 @@ STATUS: dict[type[errors.AlmanacError], int] = {
     errors.NotFoundError: 404,
     errors.ModelNotFound: 404,
     errors.InvalidRequest: 400,
+    errors.StateConflict: 409,
     errors.UnreadableFile: 422,
     errors.ModelFileInvalid: 422,
     errors.ModelUnavailable: 503,

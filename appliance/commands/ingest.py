@@ -4,53 +4,112 @@ import argparse
 import json
 import sys
 import time
+from typing import Any
 
 from appliance import client
 
-_UNDER_WAY = ("waiting", "reading", "findable_words")
 _EVERY_S = 0.5
+_A_LINE_EVERY_S = 10  # where lines cannot be renewed in place
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up waiting after so long")
+    decided = parser.add_mutually_exclusive_group()
+    decided.add_argument(
+        "--pause", action="store_true", help="read nothing further until --resume; returns at once"
+    )
+    decided.add_argument("--resume", action="store_true", help="go on after --pause, and wait")
+    decided.add_argument("--retry", action="store_true", help="read every failed document again, and wait")
     client.arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Exit code 0 when everything is indexed, 1 when something failed or time ran out. Ctrl-C only stops waiting."""
+    """Exit code 0 when everything is indexed, 1 when something failed, is paused or time ran out."""
     asked = client.client_for(given)
+    if given.pause:
+        return _pause(asked, as_json=given.json)
+    if given.resume:
+        asked.post("/api/ingest/resume")
+    if given.retry:
+        asked.post("/api/documents/retry")
     asked.post("/api/scan")
-    began = time.monotonic()
-    while True:
-        status = asked.get("/status")
-        counts, noticed = status["documents"], status["ingest"]["noticed"]
-        left = noticed + sum(counts[state] for state in _UNDER_WAY)
-        if not given.json:
-            _show(status, left)
-        if not left:
-            break
-        if given.timeout is not None and time.monotonic() - began > given.timeout:
-            print(
-                f"\nalmanac: {left} documents are still to be indexed; it goes on without me.",
-                file=sys.stderr,
-            )
-            return 1
-        time.sleep(_EVERY_S)
-    failed = asked.get("/api/documents", state="failed", limit=500)["items"]
+    try:
+        progress, why = _wait(asked, given)
+    except KeyboardInterrupt:
+        print("\nalmanac: no longer waiting; the work goes on without me.", file=sys.stderr)
+        return 130
+    if why:
+        print(f"\nalmanac: {why}", file=sys.stderr)
+        if given.json:
+            print(json.dumps(_as_json(progress, []), indent=2))
+        return 1
+    failed = _failed(asked)
     if given.json:
-        reasons = [{"path": document["path"], "reason": document["reason"]} for document in failed]
-        print(json.dumps({"documents": counts, "chunks": status["chunks"], "failed": reasons}, indent=2))
+        print(json.dumps(_as_json(progress, failed), indent=2))
     else:
-        print(f"\n{counts['findable']} documents are findable.")
+        print(f"\n{progress['documents']['findable']} documents are findable.")
         for document in failed:
             print(f"failed: {document['path']}: {document['reason']}")
     return 1 if failed else 0
 
 
-def _show(status: dict[str, object], left: int) -> None:
-    """One line, renewed in place on a terminal."""
-    chunks, vectors = int(str(status["chunks"])), int(str(status["vectors"]))
-    share = f", {vectors / chunks:4.0%} of {chunks} chunks embedded" if chunks else ""
-    line = f"{left} documents to go{share}"
-    if sys.stdout.isatty():
-        print(f"\r\033[K{line}", end="", flush=True)
+def _pause(asked: client.Client, *, as_json: bool) -> int:
+    progress = asked.post("/api/ingest/pause")
+    print(json.dumps(_as_json(progress, []), indent=2) if as_json else progress["summary"])
+    if not as_json:
+        print("Nothing further is read until `almanac ingest --resume`.")
+    return 0
+
+
+def _wait(asked: client.Client, given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+    """Wait until nothing is left; else says why no longer."""
+    line, began = _Line(), time.monotonic()
+    while True:
+        progress: dict[str, Any] = asked.get("/api/jobs")["ingest"]
+        left = progress["noticed"] + progress["to_read"] + progress["to_embed"]
+        if not given.json:
+            line.show(f"{progress['share']:4.0%}  {progress['trouble'] or progress['summary']}")
+        if not left:
+            return progress, None
+        if progress["paused"]:
+            return (
+                progress,
+                f"{left} documents are still to be indexed, but ingest is paused; --resume goes on.",
+            )
+        if given.timeout is not None and time.monotonic() - began > given.timeout:
+            return progress, f"{left} documents are still to be indexed; it goes on without me."
+        time.sleep(_EVERY_S)
+
+
+def _failed(asked: client.Client) -> list[dict[str, Any]]:
+    failed, cursor = [], None
+    while True:
+        page = asked.get("/api/documents", state="failed", limit=500, cursor=cursor)
+        failed += page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return failed
+
+
+def _as_json(progress: dict[str, Any], failed: list[dict[str, Any]]) -> dict[str, Any]:
+    reasons = [{"path": document["path"], "reason": document["reason"]} for document in failed]
+    return {
+        "documents": progress["documents"],
+        "chunks": progress["chunks"],
+        "failed": reasons,
+        "ingest": progress,
+    }
+
+
+class _Line:
+    """One line, renewed in place on a terminal; elsewhere a new one now and then."""
+
+    def __init__(self) -> None:
+        self._shown, self._at = "", float("-inf")
+
+    def show(self, text: str) -> None:
+        if sys.stdout.isatty():
+            print(f"\r\033[K{text}", end="", flush=True)
+        elif text != self._shown and time.monotonic() - self._at > _A_LINE_EVERY_S:
+            print(text, flush=True)
+            self._shown, self._at = text, time.monotonic()

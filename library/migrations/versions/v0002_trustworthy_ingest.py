@@ -26,6 +26,9 @@ def upgrade() -> None:
         documents.add_column(sa.Column("cover", sa.String()))
         documents.add_column(sa.Column("rebuilt", sa.Integer(), nullable=False, server_default="0"))
         documents.add_column(sa.Column("reshelve", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index("ix_documents_updated_at", "documents", ["updated_at"])
+    counted = ["state", "shelf_id", "chunks", "embedded"]
+    op.create_index(f"ix_documents_{'_'.join(counted)}", "documents", counted)
     with op.batch_alter_table("sections") as sections:
         sections.add_column(sa.Column("start", sa.Integer(), nullable=False, server_default="0"))
     op.execute(_STARTS)
@@ -40,6 +43,8 @@ def downgrade() -> None:
     op.drop_table("facts")
     with op.batch_alter_table("sections") as sections:
         sections.drop_column("start")
+    op.drop_index("ix_documents_state_shelf_id_chunks_embedded", "documents")
+    op.drop_index("ix_documents_updated_at", "documents")
     with op.batch_alter_table("documents") as documents:
         for name in ("identifiers", "subjects", "description", "cover", "rebuilt", "reshelve"):
             documents.drop_column(name)

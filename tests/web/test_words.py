@@ -1,0 +1,55 @@
+"""Figures of ingest in words."""
+
+import msgspec
+import pytest
+
+from ingest.progress import IngestProgress
+from library.values import DocumentState
+from web.words import duration, share_done, summary
+
+IDLE = IngestProgress(
+    paused=False, trouble=None, reading=(), embedding=(), to_read=0, to_embed=0, chunks=0, embedded=0,
+    chunks_per_s=None, remaining_s=None,
+)  # fmt: skip
+NONE = dict.fromkeys(DocumentState, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "less than a minute"),
+        (49, "less than a minute"),
+        (60, "about a minute"),
+        (240, "about 4 minutes"),
+        (3290, "about 55 minutes"),
+        (3300, "about an hour"),
+        (7300, "about 2 hours"),
+        (80_000, "about a day"),
+        (1_000_000, "about 12 days"),
+    ],
+)
+def test_an_estimate_is_never_more_exact_than_it_is(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_the_share_counts_what_nobody_has_read_yet() -> None:
+    assert share_done(IDLE, 0) == 1
+    assert share_done(IDLE, 3) == 1
+    half_read = msgspec.structs.replace(IDLE, to_read=5, chunks=100, embedded=50)
+    assert share_done(half_read, 10) == 0.25
+    assert share_done(msgspec.structs.replace(half_read, to_read=20), 10) == 0
+
+
+def test_a_summary_says_what_is_left_how_fast_it_goes_and_how_long() -> None:
+    assert summary(IDLE, NONE, 0) == "Everything has been read."
+    counts = NONE | {DocumentState.WAITING: 1200, DocumentState.READING: 1, DocumentState.FINDABLE_WORDS: 1}
+    going = msgspec.structs.replace(IDLE, chunks_per_s=63.6, remaining_s=250)
+    assert summary(going, counts, 0) == (
+        "1,201 documents still to be read; 1 document findable by words, by meaning soon. "
+        "64 passages a second, about 4 minutes left."
+    )
+    assert (
+        summary(msgspec.structs.replace(going, paused=True), NONE, 2)
+        == "Paused. 2 documents still to be read."
+    )
+    assert summary(IDLE, NONE, 1) == "1 document still to be read."

@@ -1,0 +1,73 @@
+"""Words: figures of ingest as a reader is told them. Pure."""
+
+from ingest.progress import IngestProgress
+from library.values import DocumentState
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+def duration(seconds: float) -> str:
+    """An estimate in words: "less than a minute", "about 4 minutes", "about 2 hours"; never more exact than it is."""
+    if seconds < 50:
+        return "less than a minute"
+    for longest, unit_s, one, many in (
+        (55 * _MINUTE_S, _MINUTE_S, "a minute", "minutes"),
+        (22 * _HOUR_S, _HOUR_S, "an hour", "hours"),
+        (float("inf"), _DAY_S, "a day", "days"),
+    ):
+        if seconds < longest:
+            count = max(1, round(seconds / unit_s))
+            return f"about {one}" if count == 1 else f"about {count:,} {many}"
+    raise AssertionError("infinity is the last bound")
+
+
+def share_done(progress: IngestProgress, documents: int) -> float:
+    """How far all of `documents` have come, 0..1.
+
+    Vectors take the time, so chunks are what is counted; documents that nobody
+    has read yet are taken to have as many as the others.
+    """
+    if not documents:
+        return 1.0
+    read = max(0, documents - progress.to_read) / documents
+    embedded = progress.embedded / progress.chunks if progress.chunks else 1.0
+    return min(1.0, round(read * embedded, 4))
+
+
+def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed: int) -> str:
+    """What ingest is at, in one or two sentences."""
+    to_read = counts[DocumentState.WAITING] + counts[DocumentState.READING] + noticed
+    to_embed = counts[DocumentState.FINDABLE_WORDS]
+    if not to_read and not to_embed:
+        return "Everything has been read."
+    parts = []
+    if to_read:
+        parts.append(f"{counted(to_read)} still to be read")
+    if to_embed:
+        parts.append(f"{counted(to_embed)} findable by words, by meaning soon")
+    told = f"{'; '.join(parts)}."
+    if progress.paused:
+        return f"Paused. {told}"
+    pace = []
+    if progress.chunks_per_s:
+        pace.append(f"{progress.chunks_per_s:,.0f} passages a second")
+    if progress.remaining_s is not None:
+        pace.append(f"{duration(progress.remaining_s)} left")
+    return f"{told} {_capital(', '.join(pace))}." if pace else told
+
+
+def done(counts: dict[DocumentState, int]) -> str:
+    """What a reader can rely on, in a sentence. Documents whose file is gone are left out."""
+    there = sum(counts.values()) - counts[DocumentState.MISSING]
+    found = f"{counts[DocumentState.FINDABLE]:,} of {counted(there)} can be found by words and meaning"
+    failed = counts[DocumentState.FAILED]
+    return f"{found}; {failed:,} could not be read." if failed else f"{found}."
+
+
+def counted(documents: int) -> str:
+    """As in "1 document" and "30,000 documents"."""
+    return f"{documents:,} {'document' if documents == 1 else 'documents'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
