@@ -29,6 +29,7 @@ from ingest.pipeline import Pipeline
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
 from ingest.reconcile import reconcile_vectors, reconcile_words
+from ingest.verification import Verification
 from ingest.wire import WorkerOrders
 from library.arrivals import Arrivals
 from library.catalogue import Catalogue
@@ -84,6 +85,7 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     stacks: Stacks
     inbox: Inbox
     pipeline: Pipeline
+    verification: Verification
 
 
 @contextmanager
@@ -138,7 +140,9 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
     stacks.jobs.fail_interrupted()
     with ExitStack() as opened:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
-        pipeline = _open_pipeline(config, stacks, folder)
+        indexes = Indexes(stacks.queue, stacks.lexical, stacks.meaning)
+        pipeline = _open_pipeline(config, stacks, folder, indexes)
+        verification = Verification(stacks.catalogue, stacks.queue, indexes)
         inbox = Inbox(
             folder,
             stacks.arrivals,
@@ -164,7 +168,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         beginning = threading.Thread(target=begin, name="beginning")
         beginning.start()
         opened.callback(beginning.join)
-        yield ReadingRoom(stacks, inbox, pipeline)
+        yield ReadingRoom(stacks, inbox, pipeline, verification)
 
 
 def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
@@ -190,9 +194,8 @@ def _reconcile(stacks: Stacks) -> None:
         reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors)
 
 
-def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder) -> Pipeline:
+def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes) -> Pipeline:
     """The pipeline with all who work for it; no process is started yet."""
-    indexes = Indexes(stacks.queue, stacks.lexical, stacks.meaning)
     pipeline = Pipeline(
         stacks.queue,
         stacks.catalogue,

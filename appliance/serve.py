@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -87,6 +88,8 @@ def serve(config: Config) -> None:
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
             landing=landing,
+            verification=room.verification,
+            verifying=threading.Lock(),
             closing=Closing(),
         )
         app = guarded_app(house, on_startup=[models.start], on_shutdown=[models.stop])

@@ -9,6 +9,7 @@
     │   └── ShelfNotFound
     ├── InvalidRequest            library: an argument that cannot be served, with its name
     ├── StateConflict             library: a document's state does not allow what was asked
+    ├── Busy                      library: that is being done already
     ├── RecordError               library: the system of record cannot be opened or written
     ├── IndexUnavailable          search: one of the two indexes, or the embedder, cannot answer
     ├── UnreadableFile            ingest: a file that cannot become a document, and why
@@ -88,6 +89,10 @@ class StateConflict(AlmanacError):
     def __init__(self, path: str, state: str, allowed: str) -> None:
         super().__init__(f"{path!r} is in the state `{state}`; that can be done only while it is {allowed}.")
         self.path, self.state = path, state
+
+
+class Busy(AlmanacError):
+    code = "busy"
 
 
 class RecordError(AlmanacError):

@@ -1,5 +1,6 @@
 """The house as the web sees it: the parts below, handed in by the composition root."""
 
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import msgspec
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
+from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
 from library.jobs import Jobs
@@ -41,6 +43,8 @@ class House(msgspec.Struct, frozen=True):
     models: Supervisor
     answerer: Answerer
     landing: Landing
+    verification: Verification
+    verifying: threading.Lock
     closing: Closing
 
     @property

@@ -23,6 +23,7 @@ STATUS: dict[type[errors.AlmanacError], int] = {
     errors.ModelNotFound: 404,
     errors.InvalidRequest: 400,
     errors.StateConflict: 409,
+    errors.Busy: 409,
     errors.UnreadableFile: 422,
     errors.ModelFileInvalid: 422,
     errors.ModelUnavailable: 503,

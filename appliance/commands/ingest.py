@@ -20,12 +20,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     decided.add_argument("--resume", action="store_true", help="go on after --pause, and wait")
     decided.add_argument("--retry", action="store_true", help="read every failed document again, and wait")
+    decided.add_argument(
+        "--verify",
+        action="store_true",
+        help="prove of every document again that it is found; what is not is read again",
+    )
     client.arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
     """Exit code 0 when everything is indexed, 1 when something failed, is paused or time ran out."""
     asked = client.client_for(given)
+    if given.verify:
+        return _verify(asked, as_json=given.json)
     if given.pause:
         return _pause(asked, as_json=given.json)
     if given.resume:
@@ -51,6 +58,33 @@ def run(given: argparse.Namespace) -> int:
         for document in failed:
             print(f"failed: {document['path']}: {document['reason']}")
     return 1 if failed else 0
+
+
+def _verify(asked: client.Client, *, as_json: bool) -> int:
+    """Exit code 0 when every document was proven."""
+    line, lost = _Line(), list[dict[str, Any]]()
+    done: dict[str, Any] = {}
+    for event, told in asked.events("/api/ingest/verify", {}):
+        if event == "lost":
+            lost.append(told)
+            if not as_json:
+                print(f"\nlost: {told['path']}: {told['reason']}")
+        elif event == "progress" and not as_json:
+            line.show(f"{told['done']} of {told['total']} documents proven")
+        elif event == "failed":
+            print(f"\nalmanac: {told['message']}", file=sys.stderr)
+            return 1
+        elif event == "done":
+            done = told
+    if not done:
+        print("\nalmanac: Almanac was stopped before the end.", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(done | {"lost": lost}, indent=2))
+    else:
+        again = f"{len(lost)} were not, and are being read again" if lost else "every one of them was"
+        print(f"\n{done['checked']} documents were to be proven; {again}.")
+    return 1 if lost else 0
 
 
 def _pause(asked: client.Client, *, as_json: bool) -> int:

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from tests.places import embedding_model
+from tests.places import ROOT, embedding_model
 from tests.running import Appliance, running
 
 pytestmark = [
@@ -264,3 +266,22 @@ def test_listeners_let_the_house_close(data_folder: Path) -> None:
     for listener in listeners:
         listener.close()
     assert ends == [None, None, None]  # an orderly end each; a stream that is cut off raises IncompleteRead
+
+
+def test_the_whole_library_is_proven_on_demand(house: Appliance) -> None:
+    _, headers, body = house.request("POST", "/api/ingest/verify", {})
+    assert headers["content-type"].startswith("text/event-stream")
+    blocks = [
+        dict(line.split(": ", 1) for line in block.split("\n"))
+        for block in body.decode().strip().split("\n\n")
+    ]
+    assert {block["event"] for block in blocks} == {"progress", "done"}
+    done = json.loads(blocks[-1]["data"])
+    assert done["lost"] == 0
+    assert done["checked"] == house.get("/status")[1]["documents"]["findable"] > 10
+
+
+def test_the_command_proves_the_library_too(house: Appliance) -> None:
+    command = [sys.executable, "-m", "appliance", "ingest", "--verify", "--json", "--url", house.url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["lost"] == []

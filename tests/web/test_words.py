@@ -9,7 +9,8 @@ from web.words import duration, share_done, summary
 
 IDLE = IngestProgress(
     paused=False, trouble=None, reading=(), embedding=(), to_read=0, to_embed=0, chunks=0, embedded=0,
-    chunks_per_s=None, remaining_s=None,
+    embedded_since_start=0, chunks_per_s=None, remaining_s=None, rebuilding=None,
+
 )  # fmt: skip
 NONE = dict.fromkeys(DocumentState, 0)
 
