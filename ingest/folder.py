@@ -26,8 +26,6 @@ from ingest.mounts import Ground, ground
 from library.errors import UnreadableFile
 from library.values import FileSeen
 
-__all__ = ["LibraryFolder", "Look", "Walk", "is_litter"]
-
 _LATEST_NS = 2**63 - 1  # what a database can hold; some clocks write later years
 _AT_ONCE = 256 * 1024
 _NO_FILE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})

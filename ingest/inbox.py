@@ -67,6 +67,7 @@ class Inbox:
         self._stopping, self._wanted, self._scan_wanted = (threading.Event() for _ in range(3))
         self._watch: FolderWatch | None = None
         self._ground: Ground | None = None
+        self._limit: str | None = None  # of the kernel's, met when watching: what to raise
         self._armed_at = 0.0
         self._next_poll = 0.0
         self._troubles: dict[str, str] = {}  # what about -> a sentence
@@ -205,7 +206,7 @@ class Inbox:
         standing, now = self._folder.ground(), time.monotonic()
         watch = self._watch
         is_dead = watch is not None and not watch.alive
-        again = watch is not None and watch.limit is not None and now - self._armed_at > _LIMIT_AGAIN_S
+        again = self._limit is not None and now - self._armed_at > _LIMIT_AGAIN_S
         if not self.scanned.is_set() or standing != self._ground or is_dead or again:
             if is_dead:
                 log.warning("the folder is no longer watched; it is watched anew")
@@ -213,7 +214,7 @@ class Inbox:
             self._look_through(poll=False)
         elif watch is not None and watch.missed.is_set():
             watch.missed.clear()
-            self._tell_of_limit()
+            self._tell_of_limit(watch.limit)
             self._look_through(poll=False)
         elif self._polls() and now >= self._next_poll:
             self._look_through(poll=True)
@@ -232,25 +233,25 @@ class Inbox:
         self._ground, self._armed_at = standing, time.monotonic()
         is_untold = standing is not None and standing.mount is not None and not standing.mount.tells
         if standing is None or self._mode == "polling" or (self._mode == "auto" and is_untold):
-            self.tell("watch", None)
+            self._tell_of_limit(None)
             return
         watch = FolderWatch(self._folder.root, self._told)
-        if watch.start() or watch.limit:
+        if watch.start():
             self._watch = watch
         else:
             watch.stop()
-        self._tell_of_limit()
+        self._tell_of_limit(watch.limit)
 
     def _polls(self) -> bool:
         """Whether changes are looked for every `poll_s`, beside any events."""
         if self._ground is None:
             return False
-        if self._mode == "polling" or self._watch is None or self._watch.limit is not None:
+        if self._mode == "polling" or self._watch is None or self._limit is not None:
             return True
         return self._mode == "auto" and bool(self._ground.untold)
 
-    def _tell_of_limit(self) -> None:
-        limit = self._watch.limit if self._watch is not None else None
+    def _tell_of_limit(self, limit: str | None) -> None:
+        self._limit = limit
         self.tell(
             "watch",
             limit
@@ -304,14 +305,13 @@ class Inbox:
             if look is not None and passes_over(path):
                 look = None
             is_quiet = look is not None and not noticed.looked and self._is_old(look)
-            if not self._settling.settled(noticed, look, is_quiet=is_quiet):
-                return None
-            if look is None:
-                self._gone[path] = (noticed, time.monotonic())
-            return look
+            has_settled = self._settling.settled(noticed, look, is_quiet=is_quiet)
         except Exception as error:  # noqa: BLE001 - one odd file never stops another; it is logged and told
             self._give_up(noticed, error)
             return None
+        if has_settled and look is None:
+            self._gone[path] = (noticed, time.monotonic())
+        return look if has_settled else None
 
     def _receive(self, settled: list[tuple[Noticed, Look]]) -> None:
         """Receive these files, or the first of them if they take long; the rest comes next."""

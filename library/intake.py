@@ -56,28 +56,29 @@ class Intake:
         self._shelves = {row.name: row.id for row in session.scalars(select(ShelfRow))}
 
     def run(self) -> list[tuple[Receipt, str]]:
+        """Note the files; what each came to, and its document's id."""
         moves = self._moves()
         displaced = {row.path: row for row in moves.values()}
         # No two rows may stand at one path, not even between two updates.
         crowded = [path for path in moves if path in self._at]
         if crowded or any(row.path in self._coming for row in moves.values()):
             freed = {path: row.path for path, row in moves.items()}
-            for row in {
-                row.id: row for row in (*moves.values(), *(self._at[path] for path in crowded))
-            }.values():
-                row.path = f"//moving/{row.id}"
+            parked = {row.id: row for row in (*moves.values(), *(self._at[path] for path in crowded))}
+            for id_, leaving in parked.items():
+                leaving.path = f"//moving/{id_}"
             self._session.flush()
             for path in crowded:
-                if (
-                    path not in displaced
-                ):  # a document long missing; its name is taken, and it takes the free one
+                # A document long missing: its name is taken, and it takes the free one.
+                if path not in displaced:
                     self._take_free_place(self._at[path], freed[path])
         receipts = []
         for file in self._files:
             if file.path in moves:
                 self._move(moves[file.path], file)
                 receipts.append((Receipt.MOVED, moves[file.path].id))
-            elif (row := self._at.get(file.path)) is None or file.path in displaced:
+                continue
+            row = None if file.path in displaced else self._at.get(file.path)
+            if row is None:
                 receipts.append((Receipt.NEW, self._new(file).id))
             elif row.digest == file.digest:
                 self._same(row, file)
