@@ -42,6 +42,7 @@ _GONE_WAITS_S = 10.0
 _POLL_SHARE = 20
 # After which the watch is tried again where a limit of the kernel's was met.
 _LIMIT_AGAIN_S = 600.0
+_PAUSE_AFTER_FAILURE_S = 5.0
 
 WatchMode = Literal["auto", "events", "polling"]
 
@@ -70,6 +71,7 @@ class Inbox:
         self._limit: str | None = None  # of the kernel's, met when watching: what to raise
         self._armed_at = 0.0
         self._next_poll = 0.0
+        self._failed_scan = False
         self._troubles: dict[str, str] = {}  # what about -> a sentence
         self._threads = [
             threading.Thread(target=self._loop, args=(self._settle,), name="inbox", daemon=True),
@@ -144,8 +146,10 @@ class Inbox:
                     with self._jobs.run("scan") as job:
                         job.detail = self._compare()
             self.tell("scan", None)
+            self._failed_scan = False
         except Exception as error:  # the outermost loop of a thread, see the module's hard rules
             log.exception("the folder could not be looked through")
+            self._failed_scan = True
             self.tell("scan", f"The library folder could not be looked through: {error}. It is tried again.")
         finally:
             self.scanned.set()
@@ -216,6 +220,9 @@ class Inbox:
             watch.missed.clear()
             self._tell_of_limit(watch.limit)
             self._look_through(poll=False)
+        elif self._failed_scan:
+            self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
+            self._look_through(poll=False)
         elif self._polls() and now >= self._next_poll:
             self._look_through(poll=True)
         else:
@@ -285,7 +292,7 @@ class Inbox:
                 noticed for noticed in taken if self._gone.get(noticed.path, (None,))[0] is not noticed
             )
         waits_s = self._settling.waits_s
-        oldest = min((since for _, since in self._gone.values()), default=None)
+        oldest = next((since for _, since in self._gone.values()), None)  # in order of time
         if oldest is not None and (waits_s != 0 or time.monotonic() - oldest > _GONE_WAITS_S):
             self._believe_gone()
         if waits_s != 0:
@@ -296,7 +303,7 @@ class Inbox:
         path = noticed.path
         try:
             look = None if not self._running() else self._folder.look(path)
-            if look is None and self._folder.is_folder(path):
+            if look is None and not noticed.looked and self._folder.is_folder(path):
                 # A folder that came as a whole comes as one event; its files come by a walk.
                 for inside, its_look in self._folder.walk(path, wanted=self._running):
                     self._settling.see(inside, its_look, is_quiet=self._is_old(its_look))
@@ -328,7 +335,6 @@ class Inbox:
         if len(group):
             for noticed in group.receive(self._arrivals):
                 self._settling.done(noticed)
-            self.tell("intake", None)
             self._on_received()
 
     def _believe_gone(self) -> None:
@@ -362,14 +368,15 @@ class Inbox:
         while self._running():
             try:
                 work()
+                self.tell(work.__name__, None)
             except RecordError as error:
                 log.warning("files cannot be received: %s", error)
-                self.tell("intake", f"New files cannot be taken in: {error}")
-                self._stopping.wait(5)
+                self.tell(work.__name__, f"New files cannot be taken in: {error}")
+                self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
             except Exception as error:  # the outermost loop of a thread: it must not end unseen
                 log.exception("the library folder cannot be followed")
-                self.tell("intake", f"New files cannot be taken in: {error}. Please report this.")
-                self._stopping.wait(5)
+                self.tell(work.__name__, f"New files cannot be taken in: {error}. Please report this.")
+                self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
 
 
 def _differs(before: FileKnown, look: Look) -> bool:

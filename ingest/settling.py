@@ -21,10 +21,13 @@ from ingest.folder import Look
 class Noticed:
     """One path and what the last look at it showed. A later notice replaces it by another."""
 
-    __slots__ = ("look", "looked", "path")
+    __slots__ = ("in_bulk", "look", "looked", "path")
 
-    def __init__(self, path: str, look: Look | None = None, *, looked: bool = False) -> None:
+    def __init__(
+        self, path: str, look: Look | None = None, *, looked: bool = False, in_bulk: bool = False
+    ) -> None:
         self.path, self.look, self.looked = path, look, looked
+        self.in_bulk = in_bulk  # found by a walk, long quiet: it can wait until what is new has been received
 
 
 class Settling:
@@ -34,6 +37,7 @@ class Settling:
         self._noticed: dict[str, Noticed] = {}
         self._waiting: list[tuple[float, int, Noticed]] = []  # a heap: due, order of notice
         self._due: list[Noticed] = []  # a stack: the newest is taken first
+        self._bulk: list[Noticed] = []  # the same, taken when nothing else is due
         self._count = 0
 
     def __len__(self) -> int:
@@ -50,7 +54,7 @@ class Settling:
         with self._changing:
             if path not in self._noticed:
                 due = self._clock() + (0 if is_quiet else self._settle_s)
-                self._put(Noticed(path, look, looked=True), due)
+                self._put(Noticed(path, look, looked=True, in_bulk=is_quiet), due)
 
     def miss(self, paths: Iterable[str]) -> None:
         """A walk did not come by these files. No news for a path that has been noticed already."""
@@ -64,10 +68,11 @@ class Settling:
         with self._changing:
             now = self._clock()
             while self._waiting and self._waiting[0][0] <= now:
-                self._due.append(heapq.heappop(self._waiting)[2])
+                due = heapq.heappop(self._waiting)[2]
+                (self._bulk if due.in_bulk else self._due).append(due)
             taken: list[Noticed] = []
-            while self._due and len(taken) < most:
-                noticed = self._due.pop()
+            while (stack := self._due or self._bulk) and len(taken) < most:
+                noticed = stack.pop()
                 if self._noticed.get(noticed.path) is noticed:
                     taken.append(noticed)
             return taken
@@ -103,7 +108,7 @@ class Settling:
     def waits_s(self) -> float | None:
         """Seconds until a path is due; 0 when one is, None when none will be."""
         with self._changing:
-            if self._due:
+            if self._due or self._bulk:
                 return 0.0
             return max(0.0, self._waiting[0][0] - self._clock()) if self._waiting else None
 

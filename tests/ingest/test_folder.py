@@ -208,6 +208,18 @@ def test_a_network_mount_at_or_in_the_library_is_known_by_the_table_of_mounts(
     assert [mount.kind for mount in standing.untold] == untold
 
 
+def test_what_has_just_come_does_not_wait_for_what_a_walk_has_found() -> None:
+    now = [0.0]
+    settling = Settling(1.0, lambda: now[0])
+    for n in range(5):
+        settling.see(f"old{n}", Look(1, n), is_quiet=True)
+    settling.see("recent", Look(1, 9), is_quiet=False)
+    now[0] = 1.0
+    settling.see("another old", Look(1, 1), is_quiet=True)
+    settling.notice(["told"])
+    assert [noticed.path for noticed in settling.take(3)] == ["told", "recent", "another old"]
+
+
 def test_what_is_written_on_is_not_settled_and_the_newest_is_looked_at_first() -> None:
     now = [0.0]
     settling = Settling(1.0, lambda: now[0])

@@ -404,6 +404,24 @@ def test_a_record_that_cannot_be_written_loses_no_file(entrance: Entrance) -> No
     until(lambda: entrance.inbox.trouble is None)
 
 
+def test_a_scan_that_failed_is_tried_again_by_itself(tmp_path: Path) -> None:
+    entrance = Entrance(tmp_path)
+    entrance.drop("s/a.md")
+    really, failures = entrance.arrivals.known_files, [RecordError("The disk is full.")]
+
+    def known_files() -> object:
+        if failures:
+            raise failures.pop()
+        return really()
+
+    entrance.arrivals.known_files = known_files  # type: ignore[method-assign,assignment]
+    entrance.open()
+    assert "could not be looked through" in (entrance.inbox.trouble or "")
+    entrance.received("s/a.md")
+    until(lambda: entrance.inbox.trouble is None)
+    entrance.close()
+
+
 def test_a_watch_whose_thread_has_died_is_set_anew(entrance: Entrance) -> None:
     watch = entrance.inbox._watch
     assert watch
