@@ -149,6 +149,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
             stacks.jobs,
             settle_s=config.ingest.settle_s,
             on_received=pipeline.wake,
+            watch=config.ingest.watch,
+            poll_s=config.ingest.poll_s,
         )
         opened.callback(pipeline.stop)
         opened.callback(inbox.stop)
@@ -158,7 +160,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
                 _reconcile(stacks)
             except AlmanacError as error:
                 # What is there goes on serving; the next start tries again.
-                inbox.trouble = f"The indexes could not be repaired: {error}"
+                inbox.tell("indexes", f"The indexes could not be repaired: {error}")
                 log.exception("the indexes could not be repaired")
             pipeline.start()
             inbox.start()

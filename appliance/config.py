@@ -9,7 +9,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -43,6 +43,8 @@ class PathsConfig(_Part, frozen=True):
 
 class IngestConfig(_Part, frozen=True):
     settle_s: Annotated[float, Meta(ge=0.1, le=600)] = 1.0
+    watch: Literal["auto", "events", "polling"] = "auto"
+    poll_s: Annotated[float, Meta(ge=1)] = 15.0
     rescan_minutes: Annotated[float, Meta(gt=0)] = 10
     max_file_mib: _Positive = 512
     min_free_mib: _NotNegative = 512

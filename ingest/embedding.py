@@ -228,7 +228,8 @@ class Embedding:
         with self._indexes.changing:
             self._indexes.forget([document_id])
             self._indexes.lexical.commit()
-            self._queue.fail(document_id, digest, reason)
+            if not self._queue.fail(document_id, digest, reason):
+                self._queue.forgotten([document_id])
 
     def _lose(self, window: _Window, error: WorkerLost) -> None:
         """A worker was lost over a window: halve what is sent, until the chunk that did it stands alone."""

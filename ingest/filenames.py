@@ -10,7 +10,7 @@ no litter; it can lead nowhere else.
 import unicodedata
 from pathlib import PurePosixPath
 
-from ingest.folder import is_litter
+from ingest.litter import is_litter
 from library.errors import InvalidRequest, UnreadableFile
 
 _LONGEST_BYTES = 255  # of a name, on every file system in use

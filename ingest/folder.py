@@ -2,27 +2,33 @@
 
 Pure looking; it receives nothing and remembers nothing. Its hard rule: no path
 is followed out of the library folder.
+
+Links: a link to a file inside the library is that file once more, on the shelf
+where the link stands. A link to a folder inside the library is followed only
+into what a walk does not come by anyway (a hidden folder, as git-annex has it):
+following it elsewhere would bring every document twice, or run in a circle.
 """
 
+import contextlib
+import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from ingest.formats import FORMATS
+from ingest.litter import is_companion, is_litter
+from ingest.mounts import Ground, ground
 from library.errors import UnreadableFile
 from library.values import FileSeen
 
-# What operating systems, sync tools and browsers leave lying about.
-_LITTER_NAMES = frozenset({"@eadir", "#recycle", "lost+found", "thumbs.db", "desktop.ini"})
-_LITTER_ENDINGS = (".part", ".crdownload", ".partial", ".tmp", ".swp", "~")
-_LITTER_STARTS = (".", "~$")
-
-
 _LATEST_NS = 2**63 - 1  # what a database can hold; some clocks write later years
+_AT_ONCE = 256 * 1024
+_NO_FILE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -32,18 +38,14 @@ class Look(msgspec.Struct, frozen=True):
     mtime_ns: int
 
 
-def is_litter(name: str) -> bool:
-    """Whether a file or folder name is never the reader's own."""
-    lower = name.lower()
-    return lower.startswith(_LITTER_STARTS) or lower.endswith(_LITTER_ENDINGS) or lower in _LITTER_NAMES
+def _always() -> bool:
+    return True
 
 
 class LibraryFolder:
     def __init__(self, root: Path, *, max_file_mib: int) -> None:
         self.root = root
         self._max_file_mib = max_file_mib
-        self.unlisted: set[str] = set()
-        self.unnameable: set[str] = set()  # names that are no text, from old archives and foreign disks
 
     def is_there(self) -> bool:
         """Whether the folder can be listed; an unplugged disk cannot."""
@@ -53,19 +55,18 @@ class LibraryFolder:
         except OSError:
             return False
 
+    def ground(self) -> Ground | None:
+        """What the folder stands on; None when it cannot be seen."""
+        return ground(self.root)
+
     def relative(self, path: str) -> str | None:
-        """The path within the library, or None when it lies outside or is litter."""
+        """The path within the library, or None when it lies outside, is litter or is no text."""
         try:
             parts = Path(path).relative_to(self.root).parts
         except ValueError:
             return None
-        if not parts or any(is_litter(part) for part in parts):
-            return None
         relative = "/".join(parts)
-        try:
-            relative.encode()
-        except UnicodeEncodeError:
-            self.unnameable.add(os.fsencode(relative).decode(errors="replace"))
+        if not parts or any(is_litter(part) for part in parts) or not _is_text(relative):
             return None
         return relative
 
@@ -75,34 +76,41 @@ class LibraryFolder:
         The whole path is looked at, since any folder on the way may be a link.
         """
         try:
-            real = os.path.realpath(self.root / relative, strict=True)
-            seen = os.stat(real)  # noqa: PTH116 - of what realpath has just found
+            seen = self._stat(relative)
         except (OSError, RuntimeError, ValueError):  # gone, a loop of links, a name no file can have
             return None
-        if not stat.S_ISREG(seen.st_mode) or not Path(real).is_relative_to(os.path.realpath(self.root)):
-            return None
-        return Look(seen.st_size, max(0, min(seen.st_mtime_ns, _LATEST_NS)))
+        return _look(seen) if seen else None
 
-    def walk(self, below: str = "") -> Iterator[tuple[str, Look]]:
-        """Every file that is the reader's, with a look at it; linked folders are not entered.
+    def is_gone(self, relative: str) -> bool:
+        """Whether there is certainly no document at a path any more. A disk that fails to answer proves nothing."""
+        if passes_over(relative):
+            return True
+        try:
+            return self._stat(relative) is None
+        except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):
+            return True
+        except OSError as error:
+            return error.errno in _NO_FILE
 
-        Folders that cannot be listed are noted in `unlisted`.
-        """
-        self.unlisted = set()
-        if os.path.realpath(self.root / below) != str(Path(os.path.realpath(self.root), below)):
-            return  # a link stands on the way
-        for folder, folders, files in os.walk(self.root / below, onerror=self._cannot_list):
-            folders[:] = sorted(name for name in folders if not is_litter(name))
-            for name in sorted(files):
-                relative = self.relative(os.path.join(folder, name))  # noqa: PTH118 - 50,000 times
-                look = self.look(relative) if relative else None
-                if relative and look:
-                    yield relative, look
+    def is_listed(self, relative: str) -> bool:
+        """Whether exactly this name stands in its folder: some disks find `a.md` by the name `A.md`, too."""
+        place = self.root
+        for part in relative.split("/"):
+            try:
+                if part not in os.listdir(place):  # noqa: PTH208 - names, as they are stored
+                    return False
+            except OSError:
+                return False
+            place /= part
+        return True
 
-    def _cannot_list(self, error: OSError) -> None:
-        relative = self.relative(str(error.filename or ""))
-        if relative is not None:
-            self.unlisted.add(relative)
+    def is_folder(self, relative: str) -> bool:
+        here = self.root / relative
+        return here.is_dir() and not here.is_symlink()
+
+    def walk(self, below: str = "", *, wanted: Callable[[], bool] = _always) -> "Walk":
+        """Every file that is the reader's, with a look at it, for as long as it is `wanted`."""
+        return Walk(self, below, wanted)
 
     def seen(self, relative: str, look: Look, digest: str = "") -> FileSeen:
         suffix = Path(relative).suffix.lower()
@@ -114,8 +122,11 @@ class LibraryFolder:
             format=FORMATS.get(suffix, suffix.lstrip(".") or "unknown"),
         )
 
-    def inspect(self, relative: str, look: Look) -> FileSeen:
-        """A settled file with its digest. Raises UnreadableFile when it cannot become a document."""
+    def inspect(self, relative: str, look: Look, *, wanted: Callable[[], bool] = _always) -> FileSeen | None:
+        """A settled file with its digest; None when it changes meanwhile, or is not `wanted` any more.
+
+        Raises UnreadableFile when it cannot become a document.
+        """
         suffix = Path(relative).suffix.lower()
         if suffix not in FORMATS:
             readable = ", ".join(sorted(FORMATS))
@@ -130,14 +141,161 @@ class LibraryFolder:
                 "Split it, or raise `ingest.max_file_mib` in the configuration."
             )
         try:
-            with (self.root / relative).open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            with self.open(relative) as content:
+                digest = _digest(content, wanted)
+                same = _look(os.fstat(content.fileno())) == look
         except PermissionError as error:
             raise UnreadableFile(
                 "Almanac may not read the file. Give the user it runs as permission to."
             ) from error
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise UnreadableFile(
                 f"The file cannot be read from the disk ({error.strerror}). Copy it again, or check the disk."
             ) from error
-        return self.seen(relative, look, digest)
+        return self.seen(relative, look, digest) if digest and same else None
+
+    def open(self, relative: str) -> BinaryIO:
+        """Open a file to read it. What was opened is checked, not what stood there before.
+
+        Between a look and an opening, a link can be put in a file's place.
+        Raises OSError; FileNotFoundError also for what is no file of the library.
+        """
+        # O_NONBLOCK: a pipe put in the file's place would be waited for without end.
+        number = os.open(self.root / relative, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        content = open(number, "rb", buffering=0)  # noqa: SIM115, PTH123 - handed on open
+        try:
+            really = os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115
+            if stat.S_ISREG(os.fstat(number).st_mode) and self._is_inside(really):
+                return content
+        except BaseException:
+            content.close()
+            raise
+        content.close()
+        raise FileNotFoundError(f"{relative} is no file of the library")
+
+    def _stat(self, relative: str) -> os.stat_result | None:
+        """What lies at a path, followed to its end; None for what is no file of the library. Raises OSError."""
+        real = os.path.realpath(self.root / relative, strict=True)
+        seen = os.stat(real)  # noqa: PTH116 - of what realpath has just found
+        return seen if stat.S_ISREG(seen.st_mode) and self._is_inside(real) else None
+
+    def _is_inside(self, real: str) -> bool:
+        return real.startswith(os.path.realpath(self.root).rstrip("/") + "/")
+
+
+class Walk:
+    """One way through the folder. What it found beside documents is complete once it has been walked."""
+
+    def __init__(self, folder: LibraryFolder, below: str, wanted: Callable[[], bool]) -> None:
+        self._folder, self._below, self._wanted = folder, below, wanted
+        self._root = os.path.realpath(folder.root)
+        self._entered: set[tuple[int, int]] = set()  # device and inode of each folder
+        self.files = 0
+        self.passed_over = 0  # companions, and links that are not followed
+        self.unlisted: set[str] = (
+            set()
+        )  # folders that are there and cannot be listed; "" is the library itself
+        self.unnameable: set[str] = set()  # names that are no text, from old archives and foreign disks
+
+    def __iter__(self) -> Iterator[tuple[str, Look]]:
+        below = self._below
+        if os.path.realpath(self._folder.root / below) != str(Path(self._root, below)):
+            return  # a link stands on the way
+        ahead = [(below, False)]
+        while ahead and self._wanted():
+            relative, through_link = ahead.pop()
+            folders: list[tuple[str, bool]] = []
+            for entry in self._listed(relative, through_link=through_link):
+                path = f"{relative}/{entry.name}" if relative else entry.name
+                if not _is_text(entry.name):
+                    self.unnameable.add(os.fsencode(path).decode(errors="replace"))
+                    continue
+                look, is_folder = self._seen(entry, path)
+                if is_folder:
+                    folders.append((path, through_link or entry.is_symlink()))
+                elif look is not None and passes_over(entry.name):
+                    self.passed_over += 1
+                elif look is not None:
+                    self.files += 1
+                    yield path, look
+            ahead += reversed(folders)
+
+    def _listed(self, relative: str, *, through_link: bool) -> list[os.DirEntry[str]]:
+        """What is in a folder and no litter, by name; nothing where a link has led round in a circle."""
+        here = self._folder.root / relative
+        try:
+            seen = here.stat()
+            identity = (seen.st_dev, seen.st_ino)
+            if through_link and identity in self._entered:
+                self.passed_over += 1
+                return []
+            self._entered.add(identity)
+            with os.scandir(here) as entries:
+                return sorted(
+                    (entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            if not relative:
+                self.unlisted.add("")
+        except OSError:
+            self.unlisted.add(relative)
+        return []
+
+    def _seen(self, entry: os.DirEntry[str], path: str) -> tuple[Look | None, bool]:
+        """A look at a file, or that it is a folder to enter."""
+        try:
+            if entry.is_symlink():
+                look = self._folder.look(path)
+                if look is None and self._leads_to_more(path):
+                    return None, True
+                self.passed_over += look is None
+                return look, False
+            if entry.is_dir(follow_symlinks=False):
+                return None, True
+            if entry.is_file(follow_symlinks=False):
+                return _look(entry.stat(follow_symlinks=False)), False
+        except OSError:  # gone meanwhile, or the disk fails to answer
+            pass
+        return None, False
+
+    def _leads_to_more(self, path: str) -> bool:
+        """Whether a link leads to a folder inside the library that the walk does not come by itself."""
+        try:
+            real = os.path.realpath(self._folder.root / path, strict=True)
+        except (OSError, RuntimeError):
+            return False
+        if not real.startswith(self._root + "/") or not os.path.isdir(real):  # noqa: PTH112
+            return False
+        return any(is_litter(part) for part in real.removeprefix(self._root + "/").split("/"))
+
+
+def passes_over(path: str) -> bool:
+    """Whether a file is a companion of others and has no reader of its own."""
+    name = path.rpartition("/")[2]
+    return Path(name).suffix.lower() not in FORMATS and is_companion(name)
+
+
+def _look(seen: os.stat_result) -> Look:
+    return Look(seen.st_size, max(0, min(seen.st_mtime_ns, _LATEST_NS)))
+
+
+def _is_text(name: str) -> bool:
+    if not name.isascii():
+        with contextlib.suppress(UnicodeEncodeError):
+            name.encode()
+            return True
+        return False
+    return True
+
+
+def _digest(content: BinaryIO, wanted: Callable[[], bool]) -> str:
+    """sha256 in hex, or "" when it was given up: half a gigabyte from a slow disk takes long."""
+    digest, some = hashlib.sha256(), bytearray(_AT_ONCE)
+    view = memoryview(some)
+    while count := content.readinto(view):  # type: ignore[attr-defined]
+        digest.update(view[:count])
+        if not wanted():
+            return ""
+    return digest.hexdigest()

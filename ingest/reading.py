@@ -152,6 +152,10 @@ class Reading:
                 for one in read
                 if one.read is not None
             )
+            # Their file has gone meanwhile, and what was indexed of it before is gone, too.
+            self._queue.forgotten(
+                [one.taken.document.id for one in done if one.taken.document.id not in stored]
+            )
             for chunks in stored.values():
                 self._indexes.lexical.add(chunks)
             self._indexes.lexical.commit()
@@ -186,7 +190,8 @@ class Reading:
         with self._indexes.changing:
             self._indexes.forget([taken.document.id])
             self._indexes.lexical.commit()
-            self._queue.fail(taken.document.id, taken.digest, reason)
+            if not self._queue.fail(taken.document.id, taken.digest, reason):
+                self._queue.forgotten([taken.document.id])
 
     def _reshelve(self) -> None:
         """Index again under their new shelf what was moved; nothing is read or embedded for that."""

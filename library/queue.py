@@ -160,6 +160,16 @@ class Queue:
             .values(state=DocumentState.FAILED, reason=reason, updated_at=self._clock(), **gone)
         )
 
+    def forgotten(self, document_ids: Sequence[str]) -> None:
+        """The indexes were emptied of these documents; those whose file went meanwhile must be read on its return."""
+        with self._record.writing() as session:
+            for some in batches(document_ids):
+                missing = [DocumentRow.id.in_(some), DocumentRow.state == DocumentState.MISSING]
+                ids = list(session.scalars(select(DocumentRow.id).where(*missing)))
+                _drop_text(session, ids)
+                nothing = {"chunks": 0, "embedded": 0, "rebuilt": 0}
+                session.execute(update(DOCUMENTS).where(DOCUMENTS.c.id.in_(ids)).values(**nothing))
+
     # --- what the indexes need --------------------------------------------------------------------
 
     def chunk_ids(self, document_ids: Sequence[str]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from library.catalogue import Catalogue
 from library.errors import DocumentNotFound, InvalidRequest, PassageNotFound, RecordError
 from library.excerpts import Excerpts
 from library.jobs import Jobs
+from library.models import DocumentRow
 from library.queue import Queue, Text, chunk_id
 from library.record import Record
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Receipt, Section
@@ -112,13 +113,134 @@ def test_a_moved_file_within_its_shelf_stays_findable(books: Books) -> None:
     assert (document.path, document.state) == ("water/renamed.md", DocumentState.FINDABLE)
 
 
-def test_a_file_moved_to_another_shelf_is_read_again_since_the_indexes_filter_by_shelf(
-    books: Books,
+def test_a_file_moved_to_another_shelf_stays_findable_and_the_indexes_are_to_be_told(
+    books: Books, record: Record
 ) -> None:
     books.arrivals.receive(file(), is_gone=here)
     id_, _ = read(books)
     assert books.arrivals.receive(file("fire/boiling.md"), is_gone=gone) == (Receipt.MOVED, id_)
+    document = books.catalogue.document(id_)
+    assert (document.state, document.shelf) == (DocumentState.FINDABLE_WORDS, "fire")
+    with record.reading() as session:
+        row = session.get(DocumentRow, id_)
+        assert row
+        assert row.reshelve
+
+
+def test_a_file_moved_to_another_shelf_while_it_is_read_is_read_again(books: Books) -> None:
+    _, id_ = books.arrivals.receive(file(), is_gone=here)
+    books.queue.begin_reading()
+    books.arrivals.receive(file("fire/boiling.md"), is_gone=gone)
     assert books.catalogue.document(id_).state is DocumentState.WAITING
+
+
+def test_a_file_that_moves_and_changes_its_ending_is_read_by_another_reader(books: Books) -> None:
+    books.arrivals.receive(file(), is_gone=here)
+    id_, _ = read(books)
+    renamed = FileSeen("fire/boiling.txt", 10, 1, "d1", "text")
+    assert books.arrivals.receive(renamed, is_gone=gone) == (Receipt.MOVED, id_)
+    assert books.catalogue.document(id_).state is DocumentState.WAITING
+
+
+def test_two_files_that_swap_their_names_keep_their_documents(books: Books) -> None:
+    _, first = books.arrivals.receive(file("s/a.md", "d1"), is_gone=here)
+    _, second = books.arrivals.receive(file("s/b.md", "d2"), is_gone=here)
+    swapped = [file("s/a.md", "d2"), file("s/b.md", "d1")]
+    assert books.arrivals.receive_all(swapped, is_gone=here) == [
+        (Receipt.MOVED, second),
+        (Receipt.MOVED, first),
+    ]
+    assert books.catalogue.document(first).path == "s/b.md"
+
+
+def test_three_files_that_change_places_in_a_circle_keep_their_documents(books: Books) -> None:
+    ids = [books.arrivals.receive(file(f"s/{name}.md", name), is_gone=here)[1] for name in "abc"]
+    turned = [file("s/a.md", "c"), file("s/b.md", "a"), file("s/c.md", "b")]
+    receipts = books.arrivals.receive_all(turned, is_gone=here)
+    assert receipts == [(Receipt.MOVED, ids[2]), (Receipt.MOVED, ids[0]), (Receipt.MOVED, ids[1])]
+
+
+def test_files_that_move_up_one_after_the_other_keep_their_documents(books: Books) -> None:
+    ids = [books.arrivals.receive(file(f"s/{name}.md", name), is_gone=here)[1] for name in "ab"]
+    moved = [file("s/b.md", "a"), file("s/c.md", "b")]
+    receipts = books.arrivals.receive_all(moved, is_gone=lambda path: path == "s/a.md")
+    assert receipts == [(Receipt.MOVED, ids[0]), (Receipt.MOVED, ids[1])]
+    assert books.catalogue.counts()[DocumentState.WAITING] == 2
+
+
+def test_a_file_put_over_another_is_a_change_of_the_document_that_stood_there(books: Books) -> None:
+    _, first = books.arrivals.receive(file("s/a.md", "d1"), is_gone=here)
+    books.arrivals.receive(file("s/b.md", "d2"), is_gone=here)
+    receipt = books.arrivals.receive(file("s/a.md", "d2"), is_gone=lambda path: path == "s/b.md")
+    assert receipt == (Receipt.CHANGED, first)
+
+
+def test_a_file_that_takes_the_name_of_one_long_missing_is_a_move(books: Books) -> None:
+    books.arrivals.receive(file("s/a.md", "d1"), is_gone=here)
+    first, digest = read(books)
+    books.mark.raise_to({first: 2})
+    books.queue.advance({first: digest}, DocumentState.FINDABLE)
+    _, second = books.arrivals.receive(file("s/b.md", "d2"), is_gone=here)
+    books.arrivals.mark_missing(["s/a.md"])
+    receipt = books.arrivals.receive(file("s/a.md", "d2"), is_gone=lambda path: path == "s/b.md")
+    assert receipt == (Receipt.MOVED, second)
+    missing = books.catalogue.document(first)
+    assert (missing.state, missing.path) == (DocumentState.MISSING, "s/b.md")
+    # And it still comes back by its digest, without being read.
+    assert books.arrivals.receive(file("s/c.md", "d1"), is_gone=gone) == (Receipt.MOVED, first)
+    assert books.catalogue.document(first).state is DocumentState.FINDABLE
+
+
+def test_a_missing_document_found_elsewhere_while_its_old_name_has_other_content(books: Books) -> None:
+    _, first = books.arrivals.receive(file("s/a.md", "d1"), is_gone=here)
+    books.arrivals.mark_missing(["s/a.md"])
+    receipts = books.arrivals.receive_all([file("s/a.md", "d9"), file("s/c.md", "d1")], is_gone=here)
+    assert receipts[0][0] is Receipt.NEW
+    assert receipts[1] == (Receipt.MOVED, first)
+
+
+def test_a_move_by_copying_keeps_the_document_when_the_copy_has_not_been_read(
+    books: Books, record: Record
+) -> None:
+    books.arrivals.receive(file("water/a.md", "d1"), is_gone=here)
+    id_, _ = read(books)
+    _, copy = books.arrivals.receive(file("fire/a.md", "d1"), is_gone=here)
+    books.arrivals.mark_missing(["water/a.md"])
+    document = books.catalogue.document(id_)
+    assert (document.path, document.state) == ("fire/a.md", DocumentState.FINDABLE_WORDS)
+    assert sum(books.catalogue.counts().values()) == 1
+    with pytest.raises(DocumentNotFound):
+        books.catalogue.document(copy)
+    with record.reading() as session:
+        row = session.get(DocumentRow, id_)
+        assert row
+        assert row.reshelve
+
+
+def test_a_copy_that_was_read_already_stays_a_document_of_its_own(books: Books) -> None:
+    books.arrivals.receive(file("s/a.md", "d1"), is_gone=here)
+    first, _ = read(books)
+    books.arrivals.receive(file("s/b.md", "d1"), is_gone=here)
+    second, _ = read(books)
+    books.arrivals.mark_missing(["s/a.md"])
+    assert books.catalogue.document(first).state is DocumentState.MISSING
+    assert books.catalogue.document(second).path == "s/b.md"
+
+
+def test_a_renamed_folder_of_copies_keeps_each_by_its_name(books: Books) -> None:
+    ids = [books.arrivals.receive(file(f"old/{n}.md", "same"), is_gone=here)[1] for n in range(4)]
+    moved = [file(f"new/{n}.md", "same") for n in range(4)]
+    receipts = books.arrivals.receive_all(moved, is_gone=gone)
+    assert receipts == [(Receipt.MOVED, id_) for id_ in ids]
+
+
+def test_more_paths_than_a_statement_may_name_go_missing_together(books: Books) -> None:
+    files = [file(f"s/{n:05}.md", str(n)) for n in range(2500)]
+    books.arrivals.receive_all(files, is_gone=here)
+    books.arrivals.mark_missing([item.path for item in files[:2000]] + ["s/deep", "nothing"])
+    assert books.catalogue.counts()[DocumentState.MISSING] == 2000
+    books.arrivals.mark_missing([f"other{n}" for n in range(100)] + ["s"])
+    assert books.catalogue.counts()[DocumentState.MISSING] == 2500
 
 
 def test_a_copy_beside_the_original_is_a_document_of_its_own(books: Books) -> None:
