@@ -208,8 +208,8 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexe
     )
     cores = config.ingest.threads or os.cpu_count() or 1
     readers = [
-        _worker(config, embedding_model_folder(config), memory_mib=config.ingest.worker_memory_mib)
-        for _ in range(config.ingest.readers or max(2, min(4, cores // 2)))
+        _worker(config, embedding_model_folder(config), memory_mib=config.ingest.worker_memory_mib, n=n)
+        for n in range(config.ingest.readers or max(2, min(4, cores // 2)))
     ]
     reading = Reading(folder, stacks.arrivals, stacks.queue, indexes, readers, may_work=pipeline.may_work)
 
@@ -251,9 +251,17 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexe
     return pipeline
 
 
-def _worker(config: Config, model_folder: Path, *, threads: int = 1, memory_mib: int = 0) -> WorkerLink:
+def _worker(
+    config: Config, model_folder: Path, *, threads: int = 1, memory_mib: int = 0, n: int = 0
+) -> WorkerLink:
     orders = WorkerOrders(
-        socket_fd=-1, model_folder=str(model_folder), threads=threads, memory_mib=memory_mib, nice=19
+        socket_fd=-1,
+        model_folder=str(model_folder),
+        threads=threads,
+        memory_mib=memory_mib,
+        library=str(config.library),
+        scratch=str(config.data / "run" / f"reader-{n}"),
+        nice=19,
     )
     return WorkerLink(orders, timeout_s=config.ingest.file_timeout_s)
 

@@ -23,6 +23,7 @@ import msgspec
 from ingest.formats import FORMATS
 from ingest.litter import is_companion, is_litter
 from ingest.mounts import Ground, ground
+from ingest.pinned import is_inside, open_inside
 from library.errors import UnreadableFile
 from library.values import FileSeen
 
@@ -162,27 +163,13 @@ class LibraryFolder:
         Between a look and an opening, a link can be put in a file's place.
         Raises OSError; FileNotFoundError also for what is no file of the library.
         """
-        # O_NONBLOCK: a pipe put in the file's place would be waited for without end.
-        number = os.open(self.root / relative, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        content = open(number, "rb", buffering=0)  # noqa: SIM115, PTH123 - handed on open
-        try:
-            really = os.readlink(f"/proc/self/fd/{number}")  # noqa: PTH115
-            if stat.S_ISREG(os.fstat(number).st_mode) and self._is_inside(really):
-                return content
-        except BaseException:
-            content.close()
-            raise
-        content.close()
-        raise FileNotFoundError(f"{relative} is no file of the library")
+        return open_inside(self.root, relative)
 
     def _stat(self, relative: str) -> os.stat_result | None:
         """What lies at a path, followed to its end; None for what is no file of the library. Raises OSError."""
         real = os.path.realpath(self.root / relative, strict=True)
         seen = os.stat(real)  # noqa: PTH116 - of what realpath has just found
-        return seen if stat.S_ISREG(seen.st_mode) and self._is_inside(real) else None
-
-    def _is_inside(self, real: str) -> bool:
-        return real.startswith(os.path.realpath(self.root).rstrip("/") + "/")
+        return seen if stat.S_ISREG(seen.st_mode) and is_inside(self.root, real) else None
 
 
 class Walk:

@@ -108,7 +108,7 @@ class Reading:
         with self._a_worker() as link:
             self.at_hand[document.id] = document.path
             try:
-                reply = link.call(Extract(str(self._folder.root / document.path)))
+                reply = link.call(Extract(document.path))
             except WorkerLost as error:
                 how = f"It could not be read: {error}. The file is damaged, or too large for this machine."
                 if error.killed:

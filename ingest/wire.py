@@ -18,7 +18,7 @@ _LONGEST_FRAME_BYTES = 512 * 1024 * 1024
 
 
 class Extract(msgspec.Struct, frozen=True, tag=True):
-    """Read the file at `path` and cut it into chunks."""
+    """Read a file of the library and cut it into chunks. `path` is relative to the library folder."""
 
     path: str
 
@@ -60,6 +60,8 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     model_folder: str
     threads: int
     memory_mib: int  # address space; 0 for no limit
+    library: str  # files outside this folder are not read
+    scratch: str  # a folder of the worker's own
     nice: int
     parent: int = 0  # the parent's pid; filled in at each start, as `socket_fd` is
 

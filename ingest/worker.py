@@ -19,6 +19,7 @@ import msgspec
 
 from ingest.chunking import CountTokens, WordCounts, chunk, fitting_path
 from ingest.extract import extract
+from ingest.pinned import pinned
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire, WorkerOrders
 from library.errors import IndexUnavailable, UnreadableFile
 from library.processes import die_with_parent
@@ -39,7 +40,7 @@ def main(argument: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=orders.socket_fd) as end:
         wire = Wire(end)
-        hands = _Hands(Path(orders.model_folder), orders.threads)
+        hands = _Hands(orders)
         while True:
             try:
                 request = wire.receive_request()
@@ -51,15 +52,16 @@ def main(argument: str) -> None:
 class _Hands:
     """Opens the tokeniser and the model on first use: a worker that only reads never loads the model."""
 
-    def __init__(self, model_folder: Path, threads: int) -> None:
-        self._folder, self._threads = model_folder, threads
+    def __init__(self, orders: WorkerOrders) -> None:
+        self._folder, self._threads = Path(orders.model_folder), orders.threads
+        self._library, self._scratch = Path(orders.library), Path(orders.scratch)
         self._count_tokens: CountTokens | None = None
         self._embedder: Embedder | None = None
 
     def answer(self, request: Request) -> Reply:
         try:
             if isinstance(request, Extract):
-                return self._read(Path(request.path))
+                return self._read(request.path)
             return self._embed(request)
         except UnreadableFile as error:
             return Unreadable(str(error))
@@ -71,10 +73,18 @@ class _Hands:
                 "Split the file, or raise `ingest.worker_memory_mib`."
             )
 
-    def _read(self, path: Path) -> Read:
+    def _read(self, relative: str) -> Read:
         if self._count_tokens is None:
             self._count_tokens = WordCounts(TokenCounter(self._folder))
-        extracted = extract(path)
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with pinned(self._library, relative, self._scratch) as path:
+                extracted = extract(path)
+        except OSError as error:
+            reason = error.strerror or "input or output error"
+            raise UnreadableFile(
+                f"The file cannot be opened ({reason}). Check that it is still there and may be read."
+            ) from error
         # A path that would leave a chunk no room in the model's window loses
         # its outer headings once and for all, so that what is shown, indexed
         # and embedded is the same.

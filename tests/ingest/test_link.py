@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.link import WorkerLink, WorkerLost
+from ingest.pinned import open_inside, pinned
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable, WorkerOrders
 from search.embedder import DIMENSIONS
 from tests.places import embedding_model
@@ -18,9 +19,15 @@ pytestmark = pytest.mark.models
 
 
 @pytest.fixture
-def link() -> Iterator[WorkerLink]:
+def link(tmp_path: Path) -> Iterator[WorkerLink]:
     orders = WorkerOrders(
-        socket_fd=-1, model_folder=str(embedding_model()), threads=2, memory_mib=1024, nice=19
+        socket_fd=-1,
+        model_folder=str(embedding_model()),
+        threads=2,
+        memory_mib=1024,
+        library=str(tmp_path),
+        scratch=str(tmp_path.parent / f"{tmp_path.name}-scratch"),
+        nice=19,
     )
     link = WorkerLink(orders, timeout_s=30)
     yield link
@@ -30,7 +37,7 @@ def link() -> Iterator[WorkerLink]:
 def note(tmp_path: Path, text: str = "# Bees\n\nThe colony is called Marigold.\n") -> str:
     path = tmp_path / "note.md"
     path.write_text(text)
-    return str(path)
+    return path.name
 
 
 def test_a_file_comes_back_as_sections_and_chunks(link: WorkerLink, tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_a_bad_file_comes_back_with_a_sentence_and_the_worker_lives_on(
 ) -> None:
     bad = tmp_path / "bad.epub"
     bad.write_bytes(b"PK\x03\x04 not really")
-    reply = link.call(Extract(str(bad)))
+    reply = link.call(Extract(bad.name))
     assert isinstance(reply, Unreadable)
     assert reply.reason.endswith(".")
     before = link.pid
@@ -140,3 +147,29 @@ def test_a_worker_that_is_held_can_be_closed(link: WorkerLink, tmp_path: Path) -
     link.halt()
     link.close()
     assert link.pid is None
+
+
+def test_a_link_out_of_the_library_is_not_read_whoever_put_it_there(link: WorkerLink, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-secret.txt"
+    outside.write_text("The plughword is outside of the library.")
+    (tmp_path / "inside.txt").symlink_to(outside)
+    reply = link.call(Extract("inside.txt"))
+    assert isinstance(reply, Unreadable)
+    assert "no file of the library" in reply.reason
+    for path in (f"../{outside.name}", str(outside)):
+        assert isinstance(link.call(Extract(path)), Unreadable)
+
+
+def test_a_link_put_in_a_files_place_while_it_is_read_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "scratch").mkdir()
+    book = tmp_path / "library" / "book.txt"
+    book.write_text("harmless")
+    (tmp_path / "secret.txt").write_text("secret")
+    with pinned(tmp_path / "library", "book.txt", tmp_path / "scratch") as path:
+        book.unlink()
+        book.symlink_to(tmp_path / "secret.txt")
+        assert (path.name, path.read_text()) == ("book.txt", "harmless")
+    assert list((tmp_path / "scratch").iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        open_inside(tmp_path / "library", "book.txt")
