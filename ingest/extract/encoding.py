@@ -124,28 +124,25 @@ def decode_page(page: bytes) -> str:
 
 def _decoded(content: bytes) -> str | None:
     """None if no encoding makes text of it."""
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return content.decode(encoding, "replace").lstrip("\ufeff")
-    unmarked = _unmarked(content[:_HEAD_BYTES])
-    if unmarked is not None:
-        return content.decode(unmarked, "replace")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        telling = _telling(content, error.start)
+    marked = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
+    encoding = marked or _unmarked(content[:_HEAD_BYTES])
+    if encoding is None:
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            encoding = _guessed(_telling(content, error.start))
+    return None if encoding is None else content.decode(encoding, "replace").lstrip("\ufeff")
+
+
+def _guessed(telling: bytes) -> str | None:
     japanese = _japanese(telling)
     if japanese is not None:
-        return content.decode(japanese, "replace")
+        return japanese
     best = charset_normalizer.from_bytes(telling).best()
     if best is None:
         return None
     family = next((family for family in _FAMILIES if best.encoding in family), {})
-    encoding = _by_language(telling, family) or best.encoding
-    try:
-        return content.decode(encoding)
-    except UnicodeError:
-        return content.decode(encoding, "replace")
+    return _by_language(telling, family) or best.encoding
 
 
 def _unmarked(head: bytes) -> str | None:
