@@ -65,6 +65,12 @@ def _fewest_letters(piece: str) -> int:
     return _LEAST_LETTERS if piece.isascii() else _LEAST_LETTERS // 2
 
 
+def likeliest(text: str) -> tuple[str, float]:
+    """The language that a text resembles most and how much, from 0 to 1; however little it is sure."""
+    tag, probability, _ = _detector()(" ".join(text.split())[: 4 * _PIECE_CHARS])
+    return _NAMES.get(tag, tag), probability
+
+
 def _language(piece: str) -> str | None:
     tag, probability, is_reliable = _detector()(" ".join(piece.split()))
     if not is_reliable or probability < _LEAST_PROBABILITY or "-" in tag:

@@ -53,7 +53,7 @@ def extract_markdown(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
         ) from error
     title = _first_text(front, "title") or first_heading(events) or title_of_file(path)
     outline = Outline(title)
-    outline.add(_with_slugs(events))
+    outline.add(events)
     return Extracted(
         title=title,
         authors=_texts(front.get("authors") or front.get("author")),
@@ -91,7 +91,7 @@ def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
     if stated is None and tokens and tokens[0].type == "front_matter":
         front = _front_matter(tokens[0].content)
     rendered = found.renderer.render(tokens, found.options, environment)
-    return front, html.events(markup.parse(f"<html><body>{rendered}</body></html>", limits))
+    return front, _with_slugs(html.events(markup.parse(f"<html><body>{rendered}</body></html>", limits)))
 
 
 def _toml(source: str) -> Mapping[str, Any]:

@@ -149,7 +149,7 @@ def _wrapped_at(page: str) -> int:
 
 def _joined(lines: list[str], width: int) -> str:
     """One paragraph again if its lines were wrapped; the lines as they are if they were broken on purpose."""
-    if 2 * sum(_COLUMNS.search(line) is not None for line in lines) >= len(lines) > 1:
+    if 2 * sum(_has_columns(line) for line in lines) >= len(lines) > 1:
         return "\n".join(lines).strip("\n")
     breaks = list(itertools.pairwise(lines))
     full = [_is_full(line, following, width) for line, following in breaks]
@@ -168,6 +168,10 @@ def _joined(lines: list[str], width: int) -> str:
         else:
             text += " " + piece
     return "\n".join(" ".join(line.split()) for line in text.split("\n"))
+
+
+def _has_columns(line: str) -> bool:
+    return ("   " in line or "\t" in line) and _COLUMNS.search(line) is not None
 
 
 def _is_full(line: str, following: str, width: int) -> bool:

@@ -53,6 +53,15 @@ def check(found: Extracted) -> None:
     assert found.title
     assert found.title == " ".join(found.title.split())
     assert found.language is None or found.language == found.language.lower()
+    assert found.year is None or 1000 <= found.year < 2100
+    for several in (found.authors, found.identifiers, found.subjects):
+        assert len(set(several)) == len(several)
+        assert all(text == " ".join(text.split()) != "" for text in several)
+    assert len(found.description) <= 2000
+    assert found.description == found.description.strip()
+    assert found.cover is None or found.cover.lower().endswith(
+        (".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg")
+    )
     assert [section.ordinal for section in found.sections] == list(range(len(found.sections)))
     for section in found.sections:
         assert section.heading_path[0] in {found.title, found.title[:200]} or len(found.title) > 200
@@ -75,6 +84,30 @@ def test_a_sound_file_becomes_sections(tmp_path: Path, suffix: str) -> None:
     check(found)
     assert [section.text for section in found.sections][:2] == ["Before.", "Dry wood."]
     assert len(found.sections) == 3  # the bare last heading too
+
+
+@pytest.mark.parametrize("suffix", BUILT_IN)
+def test_every_extractor_is_given_the_limits(tmp_path: Path, suffix: str) -> None:
+    path = sample(tmp_path, suffix)
+    with pytest.raises(UnreadableFile, match="3 headings or pages"):
+        extract(path, Limits(max_sections=2))
+    tight = Limits(max_member_mib=0, max_text_mib=0, max_expanded_mib=0)
+    with pytest.raises(UnreadableFile):
+        extract(path, tight)
+
+
+@pytest.mark.parametrize("suffix", BUILT_IN)
+def test_a_note_in_a_language_that_no_file_states_is_detected(tmp_path: Path, suffix: str) -> None:
+    text = "Das Wasser wird eine Minute lang gekocht und muss dann langsam auskühlen, bevor man es trinkt."
+    path = tmp_path / f"notiz{suffix}"
+    if suffix == ".epub":
+        write_epub(path, {"c.xhtml": xhtml(f"<p>{text}</p>")}, metadata="<dc:language>und</dc:language>")
+    elif suffix == ".pdf":
+        write_pdf(path, [[text]])
+    else:
+        path.write_text(text, encoding="utf-8")
+    found = extract(path)
+    assert (found.language, found.title) == ("de", "Notiz")
 
 
 @pytest.mark.parametrize("suffix", BUILT_IN)

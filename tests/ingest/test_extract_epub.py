@@ -3,6 +3,7 @@
 import stat
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from ingest.extract import extract
 from ingest.extract.epub import extract_epub
 from ingest.extract.outline import Limits
 from library.errors import UnreadableFile
-from library.values import Section
+from library.values import Extracted, Section
 from tests.ingest.books import METADATA, one_page, opf, write_epub, xhtml
 
 ENCRYPTION = (
@@ -35,6 +36,66 @@ def test_metadata_becomes_title_authors_language_and_year(tmp_path: Path) -> Non
     )
     book = extract(write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, metadata=metadata))
     assert (book.title, book.authors, book.language, book.year) == ("The Book", ("Ann",), "en-gb", 1897)
+
+
+def book(folder: Path, metadata: str, **more: Any) -> Extracted:
+    return extract(write_epub(folder / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, metadata=metadata, **more))
+
+
+def test_epub_3_says_roles_titles_and_schemes_in_elements_that_refine(tmp_path: Path) -> None:
+    found = book(
+        tmp_path,
+        '<dc:title id="t1">Subtitle</dc:title><dc:title id="t2">Main</dc:title>'
+        '<meta refines="#t2" property="title-type">main</meta>'
+        '<dc:creator id="c1">Illustrator</dc:creator><meta refines="#c1" property="role">ill</meta>'
+        '<dc:creator id="c2">Writer</dc:creator><meta refines="#c2" property="role">aut</meta>'
+        '<dc:identifier id="i">0-306-40615-2</dc:identifier><meta refines="#i" property="identifier-type">02</meta>'
+        '<meta property="dcterms:issued">1999</meta><dc:language>und</dc:language>'
+        "<dc:subject>Fire</dc:subject><dc:subject>fire</dc:subject><dc:subject>Wood</dc:subject>"
+        "<dc:description>&lt;p&gt;How &amp;amp; why&lt;/p&gt;</dc:description>",
+    )
+    assert (found.title, found.authors, found.year, found.language) == ("Main", ("Writer",), 1999, None)
+    assert (found.identifiers, found.subjects) == (("isbn:9780306406157",), ("Fire", "Wood"))
+    assert found.description == "How & why"
+
+
+def test_metadata_has_fallbacks(tmp_path: Path) -> None:
+    found = book(
+        tmp_path,
+        '<dc:contributor opf:role="aut">Ann</dc:contributor><dc:rights>Copyright (c) 1987 by Ann</dc:rights>'
+        '<dc:identifier opf:scheme="ISBN">9780306406157</dc:identifier><dc:identifier opf:scheme="DOI">10.1/x</dc:identifier>',
+    )
+    assert (found.authors, found.year) == (("Ann",), 1987)
+    assert found.identifiers == ("isbn:9780306406157", "doi:10.1/x")
+
+
+COVER_3 = '<item id="c" href="img/c.jpg" properties="cover-image" media-type="image/jpeg"/>'
+COVER_2 = '<item id="pic" href="img/c.jpg" media-type="image/jpeg"/>'
+PAGE = '<item id="cover" href="cover.xhtml" media-type="application/xhtml+xml"/>'
+
+
+@pytest.mark.parametrize(
+    ("metadata", "manifest", "picture", "cover"),
+    [
+        ("", COVER_3, "img/c.jpg", "OEBPS/img/c.jpg"),
+        ("", COVER_3, "IMG/C.JPG", "OEBPS/IMG/C.JPG"),
+        ('<meta name="cover" content="pic"/>', COVER_2, "img/c.jpg", "OEBPS/img/c.jpg"),
+        ('<meta name="cover" content="img/c.jpg"/>', COVER_2, "img/c.jpg", "OEBPS/img/c.jpg"),
+        ("", COVER_2.replace("pic", "cover-image"), "img/c.jpg", "OEBPS/img/c.jpg"),
+        ("", COVER_2.replace("img/c", "img/Cover-large"), "img/Cover-large.jpg", "OEBPS/img/Cover-large.jpg"),
+        ("", PAGE, "img/c.jpg", "OEBPS/img/c.jpg"),
+        ("", COVER_3, "img/other.jpg", None),
+        ('<meta name="cover" content="../../etc/passwd"/>', COVER_2, "img/other.jpg", None),
+        ("", COVER_3.replace("c.jpg", "c.exe"), "img/c.exe", None),
+        ("", "", "img/c.jpg", None),
+    ],
+)
+def test_the_cover_is_a_picture_that_is_in_the_archive(
+    tmp_path: Path, metadata: str, manifest: str, picture: str, cover: str | None
+) -> None:
+    package = opf(["p.xhtml"], metadata=METADATA + metadata, manifest=manifest)
+    extra = {f"OEBPS/{picture}": "not opened", "OEBPS/cover.xhtml": xhtml('<img src="img/c.jpg" alt=""/>')}
+    assert book(tmp_path, "", package=package, extra=extra).cover == cover
 
 
 def test_without_metadata_the_first_heading_is_the_title_and_then_the_file_name(tmp_path: Path) -> None:
@@ -129,6 +190,53 @@ def test_a_page_is_read_in_the_encoding_it_declares(tmp_path: Path, encoding: st
     page = f'<?xml version="1.0" encoding="{declared}"?><html><body><p>Grüße, café</p></body></html>'
     path = write_epub(tmp_path / "b.epub", {"p.xhtml": page.encode(encoding)})
     assert [section.text for section in extract(path).sections] == ["Grüße, café"]
+
+
+def test_notes_tables_verse_and_ruby_are_read_as_they_are_meant(tmp_path: Path) -> None:
+    path = one_page(
+        tmp_path,
+        '<p>Fire<a epub:type="noteref" href="#n1">1</a> is old.</p>'
+        "<table><tr><th>Wood</th><th>Days</th></tr><tr><td>Ash</td><td>2</td></tr></table>"
+        "<div class='poem'><p>Tyger Tyger,<br/>burning bright,</p><p>In the forests<br/>of the night;</p></div>"
+        "<p><ruby>漢<rt>かん</rt>字<rt>じ</rt></ruby>を<ruby><rb>読</rb><rp>(</rp><rt>よ</rt><rp>)</rp></ruby>む。</p>"
+        '<aside epub:type="footnote" id="n1"><p>1. Very old.</p></aside>',
+    )
+    assert "\n\n".join(section.text for section in extract(path).sections).split("\n\n") == [
+        "Fire[1] is old.",
+        "Wood | Days\nAsh | 2",
+        "Tyger Tyger,\nburning bright,",
+        "In the forests\nof the night;",
+        "漢字を読む。",
+        "1. Very old.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ('dir="rtl" xml:lang="ar"', "اغلِ الماء لمدة دقيقة، ثم اتركه يبرد (حتى 20 درجة)."),
+        ('dir="rtl" lang="he"', "הרתיחו את המים במשך דקה אחת ABC 123."),
+        ('style="writing-mode: vertical-rl"', "親譲りの無鉄砲で小供の時から損ばかりしている。"),
+    ],
+)
+def test_text_from_right_to_left_and_from_top_to_bottom_stays_in_its_order(
+    tmp_path: Path, attributes: str, text: str
+) -> None:
+    (section,) = extract(one_page(tmp_path, f"<p {attributes}>{text}</p>")).sections
+    assert section.text == text
+
+
+def test_what_the_archive_wrongly_calls_encrypted_is_read(tmp_path: Path) -> None:
+    extra: dict[str, str | bytes] = {"META-INF/encryption.xml": ENCRYPTION.format(AES, "OEBPS/p.xhtml")}
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>plain</p>")}, extra=extra)
+    assert [section.text for section in extract(path).sections] == ["plain"]
+
+
+def test_a_book_that_lists_nothing_to_read_says_so(tmp_path: Path) -> None:
+    package = opf(["p.xhtml"], spine="")
+    path = write_epub(tmp_path / "b.epub", {"p.xhtml": xhtml("<p>x</p>")}, package=package)
+    with pytest.raises(UnreadableFile, match="lists no chapters"):
+        extract(path)
 
 
 def test_page_breaks_leave_no_number_in_the_middle_of_a_sentence(tmp_path: Path) -> None:

@@ -125,6 +125,37 @@ def test_any_common_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     assert text(tmp_path, content.encode(encoding)).sections[0].text == content.strip()
 
 
+ENCODED = {
+    "The café’s naïve owner said “boil the water” — and paid €5 for it; nothing more was said. ": ["cp1252", "utf-16-le"],
+    "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。": ["shift_jis", "euc_jp", "iso2022_jp", "utf-16-le"],
+    "Все счастливые семьи похожи друг на друга, каждая несчастлива по-своему. ": [
+        "koi8_r", "cp1251", "cp866", "iso8859_5", "utf-16-le", "utf-16-be", "utf-32-le",
+    ],
+    "道可道，非常道。名可名，非常名。无名天地之始；有名万物之母。": ["gb18030", "utf-16-be"],
+    "道可道，非常道。名可名，非常名。無名天地之始；有名萬物之母。": ["big5"],
+    "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다. ": ["cp949"],
+    "Zażółć gęślą jaźń, a potem napij się wody źródlanej i odpocznij pod świerkiem. ": ["cp1250", "iso8859_2"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [(content, encoding) for content, encodings in ENCODED.items() for encoding in encodings],
+)
+def test_a_text_without_a_mark_is_read_by_its_letters(tmp_path: Path, content: str, encoding: str) -> None:
+    for times in (1, 20):
+        (section,) = text(tmp_path, (content * times).encode(encoding)).sections
+        assert section.text == (content * times).strip()
+
+
+def test_line_ends_may_be_mixed(tmp_path: Path) -> None:
+    first, second, third = WRAPPED.splitlines()
+    assert blocks(tmp_path, f"{first}\r\n{second}\r{third}\n\r\n{VERSE}") == [
+        " ".join(WRAPPED.split()),
+        VERSE.strip(),
+    ]
+
+
 def test_a_letter_outside_ascii_late_in_the_file_is_still_decoded(tmp_path: Path) -> None:
     content = "plain words " * 20_000 + "und die schönen Gärten am Fluß, für die Mädchen. " * 20
     assert "schönen Gärten" in text(tmp_path, content.encode("cp1252")).sections[0].text
