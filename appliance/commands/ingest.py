@@ -54,7 +54,8 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(_as_json(progress, failed), indent=2))
     else:
-        print(f"\n{progress['documents']['findable']} documents are findable.")
+        findable = progress["documents"]["findable"]
+        print(f"\n{findable} {'document is' if findable == 1 else 'documents are'} findable.")
         for document in failed:
             print(f"failed: {document['path']}: {document['reason']}")
     return 1 if failed else 0

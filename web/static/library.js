@@ -46,9 +46,10 @@ function exchange(old, fresh) {
   if (old.isEqualNode(fresh)) return;
   old.replaceWith(fresh);
   if (!held) return;
-  // What one stands on must not vanish: the same again, else its neighbour.
+  // What one stands on must not vanish: the same again, else its neighbour in the same part.
   const candidates = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("a, button, summary")]);
-  const next = candidates.find((one) => identity(one) === is) ?? candidates.at(-1) ?? document.querySelector("main");
+  const neighbour = "part" in fresh.dataset ? candidates.at(-1) : undefined;
+  const next = candidates.find((one) => identity(one) === is) ?? neighbour ?? document.querySelector("main");
   /** @type {HTMLElement | null} */ (next)?.focus({ preventScroll: true });
 }
 

@@ -53,7 +53,7 @@ class Upload {
       this.show(share < 1 ? `Being sent, ${Math.floor(share * 100)} %.` : "Being stored.", share);
     };
     request.onload = () => this.answered(request.status, request.response);
-    request.onerror = () => this.end("lost", "The connection broke off; nothing of it was kept.");
+    request.onerror = () => this.end("lost", "The connection broke off. Send it again; what has arrived already is not stored twice.");
     request.onabort = () => this.end("cancelled", "Cancelled; nothing of it was kept.");
     request.open("POST", "/api/uploads");
     request.send(body);
@@ -83,10 +83,11 @@ class Upload {
 
   /** @param {{id: string, state: string, reason: string | null, progress: number | null}} document */
   hear({ id, state, reason, progress }) {
+    const isNews = this.row.dataset.state !== state;
     this.id = id;
     this.row.dataset.state = state;
     this.show(reason ? `${STATES[state]}. ${reason}` : `${STATES[state]}.`, progress ?? (ENDED.includes(state) ? null : 0));
-    if (ENDED.includes(state)) announce(`${this.file.name}: ${this.words.textContent}`);
+    if (isNews && ENDED.includes(state)) announce(`${this.file.name}: ${this.words.textContent}`);
     if (state === "failed") this.offer("Retry", () => void this.retry());
     else this.offer("", null);
   }
