@@ -137,6 +137,7 @@ def test_a_table_that_fits_stays_whole_though_an_orphan_stands_beside_it() -> No
     [
         "def boil(water):\n    heat(water)\n\n    wait()\n    return water",
         "def one():\n    begin()\n\ndef two():\n    end()",
+        "while cold(water):\n\n    heat(water)\n    wait()\n    taste()",
     ],
 )
 def test_code_that_fits_stays_whole_with_the_blank_lines_inside_it(code: str) -> None:
