@@ -223,7 +223,11 @@ class _Cutter:
         most = _LONG * self._room
         costs = iter(self._count([self._text[start:end] for start, end in spans if end - start <= most]))
         return [
-            (start, end, max(next(costs), (end - start) // _SPARSE) if end - start <= most else end - start)
+            (
+                start,
+                end,
+                max(next(costs), -(-(end - start) // _SPARSE)) if end - start <= most else end - start,
+            )
             for start, end in spans
         ]
 
