@@ -260,6 +260,7 @@ def _worker(
         threads=threads,
         memory_mib=memory_mib,
         library=str(config.library),
+        limits=config.ingest.limits,
         scratch=str(config.data / "run" / f"reader-{n}"),
         nice=19,
     )

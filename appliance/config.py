@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ingest.limits import Limits
 from library.errors import ConfigurationError
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"
@@ -51,6 +52,7 @@ class IngestConfig(_Part, frozen=True):
     file_timeout_s: Annotated[float, Meta(gt=0)] = 120
     worker_memory_mib: Annotated[int, Meta(ge=256)] = 2048
     threads: _NotNegative = 0  # 0: as many as there are cores
+    limits: Limits = Limits()
     readers: Annotated[int, Meta(ge=0, le=64)] = 0  # 0: two, or half the cores, at most four
 
 

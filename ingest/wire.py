@@ -11,6 +11,7 @@ import struct
 
 import msgspec
 
+from ingest.limits import Limits
 from library.values import Chunk, Extracted
 
 _HEADER = struct.Struct(">I")
@@ -61,6 +62,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     threads: int
     memory_mib: int  # address space; 0 for no limit
     library: str  # files outside this folder are not read
+    limits: Limits
     scratch: str  # a folder of the worker's own
     nice: int
     parent: int = 0  # the parent's pid; filled in at each start, as `socket_fd` is

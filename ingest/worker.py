@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -54,6 +55,7 @@ class _Hands:
 
     def __init__(self, orders: WorkerOrders) -> None:
         self._folder, self._threads = Path(orders.model_folder), orders.threads
+        self._limits = orders.limits
         self._library, self._scratch = Path(orders.library), Path(orders.scratch)
         self._count_tokens: CountTokens | None = None
         self._embedder: Embedder | None = None
@@ -79,7 +81,7 @@ class _Hands:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
             with pinned(self._library, relative, self._scratch) as path:
-                extracted = extract(path)
+                extracted = extract(path, self._limits)
         except OSError as error:
             reason = error.strerror or "input or output error"
             raise UnreadableFile(
@@ -94,7 +96,14 @@ class _Hands:
             )
             for section in extracted.sections
         )
-        chunks = list(chunk(sections, count_tokens=self._count_tokens, budget_tokens=BUDGET_TOKENS))
+        most = self._limits.max_chunks
+        cut = chunk(sections, count_tokens=self._count_tokens, budget_tokens=BUDGET_TOKENS)
+        chunks = list(islice(cut, most + 1))
+        if len(chunks) > most:
+            raise UnreadableFile(
+                f"It would be cut into more than {most:,} passages, which is more than one document may have. "
+                "Split it, or raise `ingest.limits.max_chunks`."
+            )
         return Read(msgspec.structs.replace(extracted, sections=sections), chunks)
 
     def _embed(self, request: Embed) -> Embedded:

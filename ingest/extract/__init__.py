@@ -18,8 +18,8 @@ import msgspec
 
 from ingest.extract import plugin
 from ingest.extract.language import stated_or_detected
-from ingest.extract.outline import DEFAULT_LIMITS, Limits
 from ingest.formats import BUILT_IN, formats, plug_ins
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 

@@ -16,7 +16,7 @@ import msgspec
 from ingest.extract import markup, metadata
 from ingest.extract.archive import Archive
 from ingest.extract.encoding import decode_page
-from ingest.extract.outline import Limits, language_tag, one_line, year_in
+from ingest.extract.outline import language_tag, one_line, year_in
 from ingest.extract.package import Package
 from library.errors import UnreadableFile
 
@@ -160,7 +160,7 @@ def _on_the_cover_page(archive: Archive, package: Package, root: Any, items: lis
             continue
         try:
             source = archive.read(page)
-            tree = None if source is None else markup.parse(decode_page(source), Limits())
+            tree = None if source is None else markup.parse(decode_page(source))
         except UnreadableFile:
             continue
         for picture in () if tree is None else tree.iter("{*}img", "{*}image"):

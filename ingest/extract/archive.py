@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from ingest.extract import markup
 from ingest.extract.encoding import decode_page
-from ingest.extract.outline import MIB, Limits, one_line
+from ingest.extract.outline import MIB, one_line
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 
 COPY_AGAIN = "Copy the file again from its source."

@@ -27,7 +27,7 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 
-from ingest.extract.outline import Limits
+from ingest.limits import Limits
 
 _TAG = re.compile(r"</?([A-Za-z][A-Za-z0-9-]*)")
 # What is not HTML is something a person wrote, like `git clone <repository>`.

@@ -13,7 +13,8 @@ from pathlib import Path
 import charset_normalizer
 
 from ingest.extract.language import likeliest
-from ingest.extract.outline import MIB, Limits
+from ingest.extract.outline import MIB
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 
 _MARKS = (  # UTF-32's mark begins with UTF-16's, so it is tried first

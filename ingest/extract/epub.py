@@ -2,9 +2,10 @@
 
 `package` says which files are the book and in which order, `about` what it
 says about itself; here they are read and put in their places under the table
-of contents. Knows nothing of stores or chunks. Its hard rule: the archive is hostile. Only
-texts are unpacked, in memory, within the limits, by names the archive itself
-lists; nothing is ever written, included or fetched.
+of contents. A book without words is found by what it says about itself. Knows
+nothing of stores or chunks. Its hard rule: the archive is hostile. Only texts
+are unpacked, in memory, within the limits, by names the archive itself lists;
+nothing is ever written, included or fetched.
 """
 
 import posixpath
@@ -17,22 +18,14 @@ import msgspec
 from lxml import etree
 
 from ingest.extract import html, markup
-from ingest.extract.about import read_about
+from ingest.extract.about import About, read_about
 from ingest.extract.archive import COPY_AGAIN, Archive, damaged
 from ingest.extract.encoding import decode_page
-from ingest.extract.outline import (
-    DEFAULT_LIMITS,
-    Event,
-    Heading,
-    Limits,
-    Outline,
-    first_heading,
-    one_line,
-    title_of_file,
-)
+from ingest.extract.outline import Event, Heading, Outline, first_heading, one_line, title_of_file
 from ingest.extract.package import Package
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.errors import UnreadableFile
-from library.values import Extracted
+from library.values import Extracted, Section
 
 _TEXT_TYPES = frozenset(
     {
@@ -45,6 +38,7 @@ _TEXT_TYPES = frozenset(
 )
 _TEXT_ENDINGS = (".xhtml", ".html", ".htm")
 _ADDRESS = re.compile(r"/|[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # absolute, or with a scheme
+_NO_TEXT = "[This book holds pictures, sound or film, and no text of its own.]"
 _MAX_ABOVE = 6  # levels of a table of contents above a chapter
 
 
@@ -63,7 +57,7 @@ def extract_epub(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
                 "Convert the file again, for example with Calibre."
             ) from error
         try:
-            pages = _pages(archive, package, limits)
+            pages = _pages(archive, package)
             about = read_about(archive, package)
         except etree.LxmlError as error:
             raise damaged("one of its chapters cannot be read") from error
@@ -77,12 +71,23 @@ def extract_epub(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
         authors=about.authors,
         language=about.language,
         year=about.year,
-        sections=outline.sections(),
+        sections=outline.sections() or _card(about),
         identifiers=about.identifiers,
         subjects=about.subjects,
         description=about.description,
         cover=about.cover,
     )
+
+
+def _card(about: About) -> tuple[Section, ...]:
+    """What a picture book, a comic or a recording can be found by: what it says of itself.
+
+    Nothing for a book that does not even state a title.
+    """
+    if not about.title:
+        return ()
+    lines = (about.title, ", ".join(about.authors), about.description, ", ".join(about.subjects), _NO_TEXT)
+    return (Section(0, 1, (about.title,), "", "\n\n".join(line for line in lines if line)),)
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -101,7 +106,7 @@ class _Entry(msgspec.Struct, frozen=True):
     above: tuple[str, ...]
 
 
-def _pages(archive: Archive, package: Package, limits: Limits) -> list[_Page]:
+def _pages(archive: Archive, package: Package) -> list[_Page]:
     """Every file of the spine once, in its order, whether linear or not; missing files are passed over.
 
     Raises UnreadableFile if a chapter is locked or damaged, or if there is none at all.
@@ -127,7 +132,7 @@ def _pages(archive: Archive, package: Package, limits: Limits) -> list[_Page]:
             raise archive.locked_by("")
         source = archive.read(name)
         if source is not None:
-            root = markup.parse(decode_page(source), limits)
+            root = markup.parse(decode_page(source))
             above, events = _placed(file, root, contents.get(name, []))
             pages.append(_Page(file, above, events))
             waiting.extend(_framed(root, file))

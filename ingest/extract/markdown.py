@@ -20,10 +20,8 @@ from ingest.extract import html, markup, metadata
 from ingest.extract.dialects import parser
 from ingest.extract.encoding import read_text
 from ingest.extract.outline import (
-    DEFAULT_LIMITS,
     Event,
     Heading,
-    Limits,
     Outline,
     first_heading,
     language_tag,
@@ -31,6 +29,7 @@ from ingest.extract.outline import (
     title_of_file,
     year_in,
 )
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -91,7 +90,7 @@ def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
     if stated is None and tokens and tokens[0].type == "front_matter":
         front = _front_matter(tokens[0].content)
     rendered = found.renderer.render(tokens, found.options, environment)
-    return front, _with_slugs(html.events(markup.parse(f"<html><body>{rendered}</body></html>", limits)))
+    return front, _with_slugs(html.events(markup.parse(f"<html><body>{rendered}</body></html>")))
 
 
 def _toml(source: str) -> Mapping[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from lxml import etree
 
-from ingest.extract.outline import Limits
 from library.errors import UnreadableFile
 
 _XML_NAMED = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -28,8 +27,10 @@ _SELF_CLOSED = re.compile(
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
+_MAX_NESTING = 255  # elements inside each other: libxml2's own limit, above which it drops text
 
-def parse(page: str, limits: Limits) -> Any:
+
+def parse(page: str) -> Any:
     """The page's root element. Well-formed XML is read as XML; anything else as a browser would read it.
 
     Raises UnreadableFile if libxml2 would leave text out: elements nested too deeply, or a text without end.
@@ -47,14 +48,14 @@ def parse(page: str, limits: Limits) -> Any:
         return None  # nothing but whitespace and comments
     for entry in parser.error_log:
         if entry.type_name == "ERR_RESOURCE_LIMIT":  # what follows was left out
-            raise _beyond_the_parser(entry.message, limits)
+            raise _beyond_the_parser(entry.message)
     return root
 
 
-def _beyond_the_parser(message: str, limits: Limits) -> UnreadableFile:
+def _beyond_the_parser(message: str) -> UnreadableFile:
     if "depth" in message:
         return UnreadableFile(
-            f"A page has more than {limits.max_nesting} elements nested inside each other, so part of its "
+            f"A page has more than {_MAX_NESTING} elements nested inside each other, so part of its "
             "text would be lost. Convert the file again, for example with Calibre."
         )
     return UnreadableFile(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ingest.extract import html, markup
-from ingest.extract.outline import Block, Heading, Limits, one_line
+from ingest.extract.outline import Block, Heading, one_line
 from library.errors import UnreadableFile
 
 MAX_DESCRIPTION_CHARS = 2000
@@ -110,7 +110,7 @@ def _without_markup(text: str) -> str:
     # Some catalogues escape the markup, so that only reading it twice makes text of it.
     for _ in range(2):
         try:
-            root = markup.parse(f"<html><body>{text}</body></html>", Limits())
+            root = markup.parse(f"<html><body>{text}</body></html>")
         except UnreadableFile:
             return ""
         found: Sequence[object] = html.events(root)

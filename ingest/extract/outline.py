@@ -1,10 +1,9 @@
 """The outline: a stream of headings and blocks in, sections out.
 
-What every extractor shares: the limits a file must keep, the shape of a
-piece of text, and the one way in which headings become paths. Knows nothing
-of zip, HTML, Markdown or encodings. Its hard rule: a block that comes in goes
-out exactly once, and a heading is in some section's path even when nothing
-stands under it.
+What every extractor shares: the shape of a piece of text, and the one way in
+which headings become paths. Knows nothing of zip, HTML, Markdown or encodings.
+Its hard rule: a block that comes in goes out exactly once, and a heading is in
+some section's path even when nothing stands under it.
 """
 
 import re
@@ -17,22 +16,6 @@ import msgspec
 
 from library.values import Section
 
-
-class Limits(msgspec.Struct, frozen=True):
-    """How much of a file is read before it is refused. Far above any real book."""
-
-    max_entries: int = 20_000  # members of an archive
-    max_expanded_mib: int = 512  # text unpacked from one archive, pictures and fonts not counted
-    max_member_mib: int = 16  # one unpacked text; its parsed tree may take thirty times that
-    max_ratio: int = 250  # unpacked to packed, above 4 MiB; real chapters stay below 30, a bomb is at 1,000
-    max_nesting: int = 255  # elements inside each other; libxml2's own limit, above which it drops text
-    max_text_mib: int = 64  # a plain text or Markdown file
-    max_pages: int = 20_000  # of a PDF
-    max_sections: int = 100_000  # of one document; a dictionary has thirty thousand
-    max_markdown_nesting: int = 90  # lists and quotes inside each other; the parser recurses
-
-
-DEFAULT_LIMITS = Limits()
 MIB = 1024 * 1024
 
 # A path is repeated in front of every chunk below it, so one paragraph marked

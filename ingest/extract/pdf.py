@@ -19,10 +19,8 @@ import pypdfium2.raw as pdfium
 
 from ingest.extract import metadata
 from ingest.extract.outline import (
-    DEFAULT_LIMITS,
     MIB,
     Block,
-    Limits,
     Outline,
     language_tag,
     one_line,
@@ -32,6 +30,7 @@ from ingest.extract.outline import (
 )
 from ingest.extract.pdf_lines import lines_of
 from ingest.extract.typeset import Line, only_a_stamp, paragraphs, rows, vocabulary, without_running_heads
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from ingest.extract.metadata import identifiers, names, plain, subjects
-from ingest.extract.outline import Limits, cleaned, language_tag, one_line, title_of_file
+from ingest.extract.outline import cleaned, language_tag, one_line, title_of_file
 from ingest.formats import GROUP, PlugIn
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 from library.values import Extracted, Section
 

@@ -13,18 +13,17 @@ from pathlib import Path
 
 from ingest.extract.encoding import SAMPLE_CHARS, read_text
 from ingest.extract.outline import (
-    DEFAULT_LIMITS,
     LIST_ITEM,
     Block,
     Event,
     Heading,
-    Limits,
     Outline,
     cleaned,
     is_cjk,
     one_line,
     title_of_file,
 )
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.values import Extracted
 
 _WORDS_FOR_NUMBERS = (

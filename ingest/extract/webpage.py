@@ -12,17 +12,8 @@ from typing import Any
 
 from ingest.extract import html, markup, metadata
 from ingest.extract.encoding import decode_page_or_guess
-from ingest.extract.outline import (
-    DEFAULT_LIMITS,
-    MIB,
-    Limits,
-    Outline,
-    first_heading,
-    language_tag,
-    one_line,
-    title_of_file,
-    year_in,
-)
+from ingest.extract.outline import MIB, Outline, first_heading, language_tag, one_line, title_of_file, year_in
+from ingest.limits import DEFAULT_LIMITS, Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -48,7 +39,7 @@ def extract_webpage(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
             f"The page is larger than {limits.max_member_mib} MiB, which is more than one page may have. "
             "Save it without its pictures inside, or split it."
         )
-    root = markup.parse(decode_page_or_guess(path.read_bytes()), limits)
+    root = markup.parse(decode_page_or_guess(path.read_bytes()))
     if root is None:
         raise UnreadableFile("The file holds no page, only white space or comments. Save it again.")
     head = _Head(root)

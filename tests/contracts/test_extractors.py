@@ -14,8 +14,9 @@ from ingest.extract import _READERS, extract
 from ingest.extract import html as pages
 from ingest.extract.encoding import decode_page
 from ingest.extract.markup import parse
-from ingest.extract.outline import Block, Heading, Limits, cleaned
+from ingest.extract.outline import Block, Heading, cleaned
 from ingest.formats import BUILT_IN, FORMATS
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 from tests.ingest.books import write_epub, write_pdf, xhtml
@@ -198,7 +199,7 @@ def test_every_letter_of_the_published_books_comes_out_once() -> None:
 
 
 def _check_letters(page: str, name: str) -> None:
-    root = parse(page, Limits())
+    root = parse(page)
     wanted: list[str] = []
     unseen = {"head", "script", "style", "rt", "rp", "annotation", "annotation-xml", "audio", "video"}
     walk = etree.iterwalk(root, events=("start", "end"))

@@ -11,9 +11,10 @@ from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.jobs import Jobs
 from library.models import DocumentRow
-from library.queue import Queue
+from library.queue import Queue, Text
 from library.record import Record
 from library.values import Chunk, Document, DocumentState, Extracted, Section
+from library.watermark import Watermark
 
 
 class Entrance:
@@ -69,13 +70,16 @@ class Entrance:
 
     def read_all(self) -> dict[str, Document]:
         """Do what the pipeline does for all that waits; each document is findable then."""
-        while taken := self.queue.begin_reading():
-            document, digest = taken
+        while taken := self.queue.begin_reading(100):
             extracted = Extracted("T", (), None, None, (Section(0, 1, ("T",), "", "words"),))
-            assert self.queue.store_text(document.id, digest, extracted, [Chunk(0, 0, 0, 5, "words")])
-            assert self.queue.advance(document.id, digest, DocumentState.FINDABLE_WORDS)
-            self.queue.note_embedded({document.id: 1})
-            assert self.queue.advance(document.id, digest, DocumentState.FINDABLE)
+            texts = [
+                Text(one.document.id, one.digest, extracted, [Chunk(0, 0, 0, 5, "words")]) for one in taken
+            ]
+            everyone = {one.document.id: one.digest for one in taken}
+            assert self.queue.store_texts(texts).keys() == everyone.keys()
+            assert self.queue.advance(everyone, DocumentState.FINDABLE_WORDS) == everyone.keys()
+            Watermark(self.record).raise_to(dict.fromkeys(everyone, 1))
+            assert self.queue.advance(everyone, DocumentState.FINDABLE) == everyone.keys()
         return self.documents()
 
     def findable(self, *paths: str) -> dict[str, Document]:

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.extract import extract
 from ingest.extract.epub import extract_epub
-from ingest.extract.outline import Limits
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 from library.values import Extracted, Section
 from tests.ingest.books import METADATA, one_page, opf, write_epub, xhtml

@@ -6,15 +6,13 @@ from hypothesis import strategies as st
 
 from ingest.extract import html
 from ingest.extract.markup import parse
-from ingest.extract.outline import Block, Event, Heading, Limits, Outline
+from ingest.extract.outline import Block, Event, Heading, Outline
 from library.errors import UnreadableFile
 from library.values import Section
 
-LIMITS = Limits()
-
 
 def events(body: str) -> list[Event]:
-    return html.events(parse(f"<html><body>{body}</body></html>", LIMITS), file="f.xhtml")
+    return html.events(parse(f"<html><body>{body}</body></html>"), file="f.xhtml")
 
 
 def blocks(body: str) -> list[str]:
@@ -185,7 +183,7 @@ def test_a_text_longer_than_the_parser_holds_is_refused_rather_than_dropped() ->
 
 def test_a_self_closed_script_does_not_swallow_a_page_that_is_not_well_formed() -> None:
     page = "<html><head><title/><script src='x'/></head><body><p>one<br>two & three<p>four</body></html>"
-    found = html.events(parse(page, LIMITS))
+    found = html.events(parse(page))
     assert [event.text for event in found if isinstance(event, Block)] == ["one\ntwo & three", "four"]
 
 
@@ -194,7 +192,7 @@ def test_nothing_a_document_type_declares_is_expanded() -> None:
         '<!DOCTYPE html [<!ENTITY xxe SYSTEM "file:///etc/passwd"><!ENTITY lol "lol"><!ENTITY l2 "&lol;&lol;">]>'
         "<html><body><p>a&xxe;b&l2;c&eacute;</p></body></html>"
     )
-    found = html.events(parse(page, LIMITS))
+    found = html.events(parse(page))
     assert found == [Block("abcé")]
 
 
@@ -216,7 +214,7 @@ FLOW = st.recursive(
 
 @given(FLOW)
 def test_every_letter_of_any_page_comes_out_once_and_in_order(body: str) -> None:
-    root = parse(f"<html><body>{body}</body></html>", LIMITS)
+    root = parse(f"<html><body>{body}</body></html>")
     wanted = "".join(letter for letter in "".join(root.itertext()) if letter.isalpha())
     found = "".join(event.text for event in html.events(root) if isinstance(event, Block | Heading))
     assert "".join(letter for letter in found if letter.isalpha()) == wanted

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.extract import extract
 from ingest.extract.markdown import extract_markdown
-from ingest.extract.outline import Limits
+from ingest.limits import Limits
 from library.errors import UnreadableFile
 from library.values import Extracted
 

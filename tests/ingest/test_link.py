@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ingest.limits import Limits
 from ingest.link import WorkerLink, WorkerLost
 from ingest.pinned import open_inside, pinned
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable, WorkerOrders
@@ -18,18 +20,23 @@ from tests.places import embedding_model
 pytestmark = pytest.mark.models
 
 
-@pytest.fixture
-def link(tmp_path: Path) -> Iterator[WorkerLink]:
+def orders_for(library: Path, **changes: object) -> WorkerOrders:
     orders = WorkerOrders(
         socket_fd=-1,
         model_folder=str(embedding_model()),
         threads=2,
         memory_mib=1024,
-        library=str(tmp_path),
-        scratch=str(tmp_path.parent / f"{tmp_path.name}-scratch"),
+        library=str(library),
+        limits=Limits(),
+        scratch=str(library.parent / f"{library.name}-scratch"),
         nice=19,
     )
-    link = WorkerLink(orders, timeout_s=30)
+    return msgspec.structs.replace(orders, **changes)
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Iterator[WorkerLink]:
+    link = WorkerLink(orders_for(tmp_path), timeout_s=30)
     yield link
     link.close()
 
@@ -89,10 +96,7 @@ def test_a_killed_worker_is_lost_and_the_next_call_starts_another(link: WorkerLi
 
 
 def test_a_worker_that_hangs_runs_into_its_time_limit_and_is_ended(tmp_path: Path) -> None:
-    orders = WorkerOrders(
-        socket_fd=-1, model_folder=str(embedding_model()), threads=1, memory_mib=1024, nice=19
-    )
-    link = WorkerLink(orders, timeout_s=2)
+    link = WorkerLink(orders_for(tmp_path, memory_mib=1024), timeout_s=2)
     assert isinstance(link.call(Extract(note(tmp_path))), Read)
     hung = link.pid
     assert hung
@@ -108,10 +112,7 @@ def test_a_worker_that_hangs_runs_into_its_time_limit_and_is_ended(tmp_path: Pat
 def test_a_file_that_wants_too_much_memory_is_its_own_fault(tmp_path: Path) -> None:
     big = tmp_path / "big.txt"
     big.write_bytes(b"word " * 60_000_000)
-    orders = WorkerOrders(
-        socket_fd=-1, model_folder=str(embedding_model()), threads=1, memory_mib=600, nice=19
-    )
-    link = WorkerLink(orders, timeout_s=60)
+    link = WorkerLink(orders_for(tmp_path, memory_mib=600), timeout_s=60)
     try:
         reply = link.call(Extract(str(big)))
         assert isinstance(reply, Unreadable)
@@ -123,8 +124,7 @@ def test_a_file_that_wants_too_much_memory_is_its_own_fault(tmp_path: Path) -> N
 
 
 def test_without_a_model_the_worker_says_so(tmp_path: Path) -> None:
-    orders = WorkerOrders(socket_fd=-1, model_folder=str(tmp_path), threads=1, memory_mib=1024, nice=19)
-    link = WorkerLink(orders, timeout_s=30)
+    link = WorkerLink(orders_for(tmp_path, model_folder=str(tmp_path)), timeout_s=30)
     reply = link.call(Extract(note(tmp_path)))
     assert isinstance(reply, Broken)
     assert "make run" in reply.reason
@@ -173,3 +173,16 @@ def test_a_link_put_in_a_files_place_while_it_is_read_changes_nothing(tmp_path: 
     assert list((tmp_path / "scratch").iterdir()) == []
     with pytest.raises(FileNotFoundError):
         open_inside(tmp_path / "library", "book.txt")
+
+
+def test_the_limits_of_the_configuration_reach_the_readers(tmp_path: Path) -> None:
+    link = WorkerLink(orders_for(tmp_path, limits=Limits(max_sections=2)), timeout_s=30)
+    reply = link.call(Extract(note(tmp_path, "# A\n\na\n\n# B\n\nb\n\n# C\n\nc\n")))
+    link.close()
+    assert isinstance(reply, Unreadable)
+    assert "3 headings" in reply.reason
+    link = WorkerLink(orders_for(tmp_path, limits=Limits(max_chunks=2)), timeout_s=30)
+    reply = link.call(Extract(note(tmp_path, "# A\n\na\n\n# B\n\nb\n\n# C\n\nc\n")))
+    link.close()
+    assert isinstance(reply, Unreadable)
+    assert "more than 2 passages" in reply.reason
