@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from appliance.compose import Stacks, open_stacks
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
+from appliance.stacks import Stacks, open_stacks
 from ingest.chunking import WordCounts, chunk
 from library.errors import InvalidRequest
 from library.queue import Text

@@ -20,10 +20,11 @@ from types import FrameType
 
 import uvicorn
 
-from appliance.compose import open_embedder_in_background, open_reading_room, open_stacks
 from appliance.config import Config
 from appliance.memory import keep_memory_together
+from appliance.reading_room import open_reading_room
 from appliance.schedule import rescanning
+from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
 from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer

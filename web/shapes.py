@@ -89,7 +89,7 @@ def passage_shape(passage: Passage) -> PassageShape:
         heading_path=excerpt.heading_path,
         snippet=passage.snippet,
         href=passage_href(excerpt.document.id, excerpt.id),
-        page=None,
+        page=page_of(excerpt.anchor),
     )
 
 
@@ -100,6 +100,12 @@ def hit_shape(passage: Passage) -> HitShape:
         score=passage.score,
         found_by=tuple(side.value for side in passage.found_by),
     )
+
+
+def page_of(anchor: str) -> int | None:
+    """The page of a PDF that an anchor names, from 1."""
+    name, _, number = anchor.partition("=")
+    return int(number) if name == "page" and number.isdecimal() else None
 
 
 def passage_href(document_id: str, passage_id: str) -> str:

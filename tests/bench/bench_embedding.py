@@ -18,8 +18,9 @@ import numpy as np
 import onnxruntime
 import tokenizers
 
-from appliance.compose import open_reading_room, open_stacks
 from appliance.config import Config, IngestConfig, PathsConfig
+from appliance.reading_room import open_reading_room
+from appliance.stacks import open_stacks
 from library.values import DocumentState
 from search.embedder import BATCH, MAX_TOKENS, MODEL_FILE, TOKENIZER_FILE
 from tests.places import EMBEDDING_MODEL, MODELS, ROOT

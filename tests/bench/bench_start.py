@@ -17,8 +17,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 
-from appliance.compose import open_stacks
 from appliance.config import Config, PathsConfig
+from appliance.stacks import open_stacks
 from library.queue import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark

@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime
 import tokenizers
 
-from appliance.compose import open_stacks
 from appliance.config import load_config
+from appliance.stacks import open_stacks
 from library.values import IndexedChunk
 from search.embedder import BATCH, MAX_TOKENS, MODEL_FILE, TOKENIZER_FILE
 from tests.places import EMBEDDING_MODEL, embedding_model

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.compose import ReadingRoom, open_reading_room, open_stacks
 from appliance.config import Config, IngestConfig, PathsConfig
+from appliance.reading_room import ReadingRoom, open_reading_room
+from appliance.stacks import open_stacks
 from ingest.link import WorkerLink
 from library.values import Document, DocumentState
 from search.embedder import TokenCounter
@@ -342,3 +343,20 @@ def test_a_failed_file_saved_again_is_tried_again(house: House) -> None:
             and d.state == "failed"
         )
     )
+
+
+def test_a_shelf_renamed_as_a_whole_is_found_under_its_new_name_and_nothing_is_embedded_again(
+    house: House,
+) -> None:
+    for n in range(12):
+        house.drop(f"first/{n}.md", f"# Note {n}\n\nThe zebra number {n} is striped.\n")
+    before = {f"second/{n}.md": house.findable(f"first/{n}.md").id for n in range(12)}
+    embedded = house.room.pipeline.progress().embedded_since_start
+    (house.library / "first").rename(house.library / "second")
+    until(lambda: {item.path: item.id for item in house.catalogue.documents().items} == before)
+    until(lambda: house.retriever.search("zebra", shelf="second", limit=20).total == 12)
+    found = house.retriever.search("zebra", shelf="second", limit=20).passages
+    assert {passage.found_by for passage in found} == {("words", "meaning")}
+    assert house.retriever.search("zebra", shelf="first").total == 0
+    assert house.room.pipeline.progress().embedded_since_start == embedded
+    assert house.catalogue.counts()[DocumentState.FINDABLE] == 12

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-/** @typedef {{n: number, document: {title: string}, passage: {snippet: string, heading_path: string[], href: string}}} Source */
+/** @typedef {{n: number, document: {title: string}, passage: {snippet: string, heading_path: string[], href: string, page: number | null}}} Source */
 
 export class Sources {
   /** @type {Map<number, Source>} */
@@ -51,7 +51,7 @@ export class Sources {
 
 /** @param {Source} source */
 function name({ passage }) {
-  return passage.heading_path.join(" › ");
+  return passage.heading_path.join(" › ") + (passage.page ? `, page ${passage.page}` : "");
 }
 
 /** @param {Source} source a citation leads into this house or nowhere */

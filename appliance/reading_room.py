@@ -1,23 +1,22 @@
-"""The composition root: opens every part once, in order, and hands each its collaborators.
+"""The reading room: the stacks with their folder watched and their queue worked through.
 
-Nothing else in the code builds a store, a worker or a model. Its hard rule:
-what was opened is closed in reverse order, also when opening stops half way.
+The composition root's second half: builds the inbox, the workers and the
+pipeline, and hands each its collaborators. Its hard rule is that of
+`appliance.stacks`.
 """
 
-import fcntl
 import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from appliance.config import Config
-from appliance.embedding_models import decide, embedding_model_folder, index_folder, open_side
-from appliance.memory import give_memory_back
+from appliance.embedding_models import embedding_model_folder, index_folder
+from appliance.stacks import Stacks
 from appliance.starter import furnish
 from ingest.embedding import Embedding
 from ingest.folder import LibraryFolder
@@ -31,21 +30,9 @@ from ingest.rebuild import Rebuild
 from ingest.reconcile import reconcile_vectors, reconcile_words
 from ingest.verification import Verification
 from ingest.wire import WorkerOrders
-from library.arrivals import Arrivals
-from library.catalogue import Catalogue
-from library.errors import AlmanacError, IndexUnavailable, SetupError
-from library.excerpts import Excerpts
-from library.facts import Facts
-from library.jobs import Jobs
-from library.queue import Queue
-from library.record import Record
+from library.errors import AlmanacError, SetupError
 from library.watermark import Watermark, swap
-from search.embedder import LazyEmbedder
-from search.lexical import LexicalIndex
-from search.meaning import Meaning, VectorSide
-from search.precedence import Precedence
-from search.retriever import Retriever
-from search.vectors import VectorIndex
+from search.meaning import VectorSide
 
 log = logging.getLogger(__name__)
 
@@ -55,30 +42,6 @@ _EMBEDDING_HELD_S, _EMBEDDING_BREATH_S = 10.0, 0.5
 _THREADS_A_WORKER = 4  # one session gains little from more
 
 
-class Stacks(msgspec.Struct, frozen=True):
-    """The library opened for searching: record, both indexes, the retriever over them."""
-
-    record: Record
-    catalogue: Catalogue
-    arrivals: Arrivals
-    queue: Queue
-    facts: Facts
-    excerpts: Excerpts
-    jobs: Jobs
-    lexical: LexicalIndex
-    meaning: Meaning
-    precedence: Precedence
-    retriever: Retriever
-
-    @property
-    def vectors(self) -> VectorIndex:
-        return self.meaning.serving.vectors
-
-    @property
-    def embedder(self) -> LazyEmbedder:
-        return self.meaning.serving.embedder
-
-
 class ReadingRoom(msgspec.Struct, frozen=True):
     """The stacks with their folder watched and their queue worked through."""
 
@@ -86,44 +49,6 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     inbox: Inbox
     pipeline: Pipeline
     verification: Verification
-
-
-@contextmanager
-def open_stacks(config: Config) -> Iterator[Stacks]:
-    """Open the stores under the data folder, as their only owner.
-
-    Raises SetupError when the folder cannot be written or belongs to a running
-    Almanac; RecordError and IndexUnavailable when a store cannot be opened.
-    """
-    with ExitStack() as opened:
-        opened.enter_context(_owned(config.data))
-        record = Record.open(config.data / "record.sqlite3")
-        opened.callback(record.close)
-        lexical = LexicalIndex(config.data / "index" / "lexical")
-        opened.callback(lexical.close)
-        facts = Facts(record)
-        wanted = decide(config, record, facts)
-        serving = open_side(config, wanted.serving, wanted.serving_folder, opened.callback)
-        building = None
-        if wanted.building is not None:
-            building = open_side(config, wanted.building, wanted.building_folder, opened.callback)
-        meaning = Meaning(serving, building)
-        excerpts, precedence = Excerpts(record), Precedence()
-        retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)
-        opened.callback(retriever.close)
-        yield Stacks(
-            record=record,
-            catalogue=Catalogue(record),
-            arrivals=Arrivals(record),
-            queue=Queue(record),
-            facts=facts,
-            excerpts=excerpts,
-            jobs=Jobs(record),
-            lexical=lexical,
-            meaning=meaning,
-            precedence=precedence,
-            retriever=retriever,
-        )
 
 
 @contextmanager
@@ -171,20 +96,6 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         beginning.start()
         opened.callback(beginning.join)
         yield ReadingRoom(stacks, inbox, pipeline, verification)
-
-
-def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
-    """Load the query embedder while the first pages are already served."""
-
-    def load() -> None:
-        # A failure is kept in embedder.error, which /readyz and /status show.
-        with suppress(IndexUnavailable):
-            stacks.embedder.open()
-        give_memory_back()
-
-    thread = threading.Thread(target=load, name="embedder", daemon=True)
-    thread.start()
-    return thread
 
 
 def _reconcile(stacks: Stacks) -> None:
@@ -265,28 +176,3 @@ def _worker(
         nice=19,
     )
     return WorkerLink(orders, timeout_s=config.ingest.file_timeout_s)
-
-
-@contextmanager
-def _owned(data: Path) -> Iterator[IO[str]]:
-    """Lock the data folder: neither engine would notice a second process on its files."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = (data / "almanac.lock").open("a+")
-    except OSError as error:
-        raise SetupError(
-            f"The data folder {data} cannot be written: {error.strerror}. "
-            "Give Almanac's user permission to write there, or set `paths.data`."
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SetupError(
-                f"Another Almanac is already running on {data}. Stop it first, or set another `paths.data`."
-            ) from error
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield lock

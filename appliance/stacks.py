@@ -1,0 +1,135 @@
+"""The stacks: the library opened for searching, every store once and in order.
+
+The composition root's first half; `appliance.reading_room` is the other. Nothing
+else in the code builds a store or an index. Its hard rule: what was opened is
+closed in reverse order, also when opening stops half way.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from appliance.config import Config
+from appliance.embedding_models import decide, open_side
+from appliance.memory import give_memory_back
+from library.arrivals import Arrivals
+from library.catalogue import Catalogue
+from library.errors import IndexUnavailable, SetupError
+from library.excerpts import Excerpts
+from library.facts import Facts
+from library.jobs import Jobs
+from library.queue import Queue
+from library.record import Record
+from search.embedder import LazyEmbedder
+from search.lexical import LexicalIndex
+from search.meaning import Meaning
+from search.precedence import Precedence
+from search.retriever import Retriever
+from search.vectors import VectorIndex
+
+
+class Stacks(msgspec.Struct, frozen=True):
+    """The library opened for searching: record, both indexes, the retriever over them."""
+
+    record: Record
+    catalogue: Catalogue
+    arrivals: Arrivals
+    queue: Queue
+    facts: Facts
+    excerpts: Excerpts
+    jobs: Jobs
+    lexical: LexicalIndex
+    meaning: Meaning
+    precedence: Precedence
+    retriever: Retriever
+
+    @property
+    def vectors(self) -> VectorIndex:
+        return self.meaning.serving.vectors
+
+    @property
+    def embedder(self) -> LazyEmbedder:
+        return self.meaning.serving.embedder
+
+
+@contextmanager
+def open_stacks(config: Config) -> Iterator[Stacks]:
+    """Open the stores under the data folder, as their only owner.
+
+    Raises SetupError when the folder cannot be written or belongs to a running
+    Almanac; RecordError and IndexUnavailable when a store cannot be opened.
+    """
+    with ExitStack() as opened:
+        opened.enter_context(_owned(config.data))
+        record = Record.open(config.data / "record.sqlite3")
+        opened.callback(record.close)
+        lexical = LexicalIndex(config.data / "index" / "lexical")
+        opened.callback(lexical.close)
+        facts = Facts(record)
+        wanted = decide(config, record, facts)
+        serving = open_side(config, wanted.serving, wanted.serving_folder, opened.callback)
+        building = None
+        if wanted.building is not None:
+            building = open_side(config, wanted.building, wanted.building_folder, opened.callback)
+        meaning = Meaning(serving, building)
+        excerpts, precedence = Excerpts(record), Precedence()
+        retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)
+        opened.callback(retriever.close)
+        yield Stacks(
+            record=record,
+            catalogue=Catalogue(record),
+            arrivals=Arrivals(record),
+            queue=Queue(record),
+            facts=facts,
+            excerpts=excerpts,
+            jobs=Jobs(record),
+            lexical=lexical,
+            meaning=meaning,
+            precedence=precedence,
+            retriever=retriever,
+        )
+
+
+def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
+    """Load the query embedder while the first pages are already served."""
+
+    def load() -> None:
+        # A failure is kept in embedder.error, which /readyz and /status show.
+        with suppress(IndexUnavailable):
+            stacks.embedder.open()
+        give_memory_back()
+
+    thread = threading.Thread(target=load, name="embedder", daemon=True)
+    thread.start()
+    return thread
+
+
+@contextmanager
+def _owned(data: Path) -> Iterator[IO[str]]:
+    """Lock the data folder: neither engine would notice a second process on its files."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        lock = (data / "almanac.lock").open("a+")
+    except OSError as error:
+        raise SetupError(
+            f"The data folder {data} cannot be written: {error.strerror}. "
+            "Give Almanac's user permission to write there, or set `paths.data`."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError(
+                f"Another Almanac is already running on {data}. Stop it first, or set another `paths.data`."
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield lock
