@@ -100,6 +100,11 @@ class Embedding:
         self.close()
         self.side, self.links, self._next_link = other.side, other.links, 0
 
+    def send_home(self) -> None:
+        """End the workers; the next window starts them again."""
+        for link in self.links:
+            link.restart()
+
     def close(self) -> None:
         for link in self.links:
             link.close()
@@ -125,7 +130,6 @@ class Embedding:
         except WorkerLost as error:
             self._lose(window, error)
             return
-        self._under_way.popleft()
         if isinstance(reply, Broken):
             raise IndexUnavailable(reply.reason)
         if not isinstance(reply, Embedded):
@@ -134,6 +138,7 @@ class Embedding:
         self._cap = min(_LARGEST_WINDOW, 2 * self._cap)
         self._quick = max(_SMALLEST_WINDOW, int(len(window.chunks) / max(reply.cost_s, 1e-3) * _WINDOW_S))
         self._keep(window, reply)
+        self._under_way.popleft()
 
     def _next_window(self) -> _Window | None:
         """The chunks that come next, the newest document first; None when no more are to be sent now."""

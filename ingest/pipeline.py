@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _PAUSED = "ingest.paused"  # the fact that a reader wants no work to be done
 # After a failure that is not the file's fault (a full disk, no model).
 _PAUSE_AFTER_FAILURE_S = 5.0
+# Without work for so long, the workers are ended and their memory is the machine's again.
+IDLE_S = 60.0
 CANCELLED = "Its indexing was cancelled. Retry it to have it read."
 
 
@@ -69,11 +71,11 @@ class Pipeline:
     def start(self) -> None:
         for pacer in self._pacers:
             pacer.start()
-        for name, work, wanted in (
-            ("reading", self._read, self._to_read),
-            ("embedding", self._embed, self._to_embed),
+        for name, work, wanted, send_home in (
+            ("reading", self._read, self._to_read, self._reading.send_home),
+            ("embedding", self._embed, self._to_embed, self._send_embedders_home),
         ):
-            thread = threading.Thread(target=self._loop, args=(name, work, wanted), name=name)
+            thread = threading.Thread(target=self._loop, args=(name, work, wanted, send_home), name=name)
             self._threads.append(thread)
             thread.start()
         self.wake()
@@ -177,9 +179,13 @@ class Pipeline:
         """Wait, unless all is to end."""
         self._stopping.wait(seconds)
 
-    def _loop(self, name: str, work: Callable[[], None], wanted: threading.Event) -> None:
+    def _loop(
+        self, name: str, work: Callable[[], None], wanted: threading.Event, send_home: Callable[[], None]
+    ) -> None:
         while not self._stopping.is_set():
-            wanted.wait()
+            if not wanted.wait(IDLE_S):
+                send_home()
+                wanted.wait()
             wanted.clear()
             try:
                 work()
@@ -198,6 +204,11 @@ class Pipeline:
             if name in self._troubles:
                 self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
                 wanted.set()
+
+    def _send_embedders_home(self) -> None:
+        self._embedding.send_home()
+        if self._rebuild is not None:
+            self._rebuild.embedding.send_home()
 
     def _read(self) -> None:
         self._reading.work(on_findable=self._to_embed.set)

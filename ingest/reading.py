@@ -94,6 +94,11 @@ class Reading:
                 future.cancel()
             wait(under_way)
 
+    def send_home(self) -> None:
+        """End the workers; the next file starts them again."""
+        for link in self._links:
+            link.restart()
+
     def close(self) -> None:
         """End the workers; what they read is read again after the next start."""
         for link in self._links:

@@ -141,6 +141,19 @@ def test_workers_are_held_while_somebody_waits_and_let_go_afterwards(house: Hous
     house.findable("s/long.md")
 
 
+def test_workers_go_home_when_there_is_no_work_and_come_back_for_the_next_file(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.drop("s/bees.md")
+    house.findable("s/bees.md")
+    monkeypatch.setattr("ingest.pipeline.IDLE_S", 0.3)
+    house.room.pipeline.wake()
+    links = [*house.room.pipeline._reading._links, house.embedding_worker]
+    until(lambda: [link.pid for link in links] == [None] * len(links))
+    house.drop("s/goats.md", BEES.replace("Marigold", "Petunia"))
+    house.findable("s/goats.md")
+
+
 def test_a_book_is_finished_also_where_somebody_is_always_asking(house: House) -> None:
     with house.room.stacks.precedence.foreground():
         house.drop("s/bees.md")
