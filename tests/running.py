@@ -16,6 +16,9 @@ from urllib.parse import urlencode, urlsplit
 
 from tests.places import MODELS, ROOT
 
+# What tests set for their own sake. An appliance has to be silent without being told so.
+SILENCED_BY_TESTS = frozenset({"ORT_DISABLE_TELEMETRY"})
+
 
 class Appliance:
     def __init__(
@@ -52,7 +55,8 @@ class Appliance:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env={name: value for name, value in os.environ.items() if name not in SILENCED_BY_TESTS}
+            | {"PYTHONUNBUFFERED": "1"},
         )
         assert self.process.stdout
         line = self.process.stdout.readline()

@@ -1,14 +1,17 @@
 """The embedding model's graph, against the same network written in numpy."""
 
 import math
+import os
 
 import numpy as np
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
 from appliance.setup.minilm_onnx import DIMENSIONS, HEADS, LAYERS, build
 from tests.places import embedding_model
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import, see search/embedder.py
+import onnxruntime
 
 Floats = NDArray[np.float32]
 VOCABULARY = 400

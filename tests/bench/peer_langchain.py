@@ -2,7 +2,9 @@
 
 Run by `tests.bench.bench_peer` as a script; it imports nothing of the house.
 The embedding model is the very file that the appliance uses, on the same
-number of threads, with the same cut at 256 word pieces. Prints one JSON line.
+number of threads, or the published float32 weights run by Chroma's own
+embedder or by sentence-transformers, each as it comes; always with the same
+cut at 256 word pieces. Prints one JSON line.
 """
 
 import argparse
@@ -10,9 +12,11 @@ import json
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2
 from langchain_chroma import Chroma
 from langchain_community.document_loaders import DirectoryLoader, TextLoader
 from langchain_core.embeddings import Embeddings
@@ -20,12 +24,20 @@ from langchain_text_splitters import RecursiveCharacterTextSplitter
 from tokenizers import Tokenizer
 
 MAX_TOKENS = 256
+# Pieces that fit this model, so that hardly any of the text is cut off and never searched.
+FITTING = {"chunk_size": 1000, "chunk_overlap": 0}
 WAYS = {
     # As the tutorials show it: the splitter's own sizes, batches of 32 in the order of the texts.
-    "defaults": {"splitter": {}, "batch": 32, "sorted": False},
+    "defaults": {"embedder": "file", "splitter": {}, "batch": 32, "sorted": False},
     # What somebody does who has read up on this model: pieces that fit it, small batches of like length.
-    "tuned": {"splitter": {"chunk_size": 1000, "chunk_overlap": 0}, "batch": 8, "sorted": True},
+    "tuned": {"embedder": "file", "splitter": FITTING, "batch": 8, "sorted": True},
+    # What one gets who asks for this model by its name.
+    "chroma": {"embedder": "chroma", "splitter": {}},
+    "chroma-fitting": {"embedder": "chroma", "splitter": FITTING},
+    "sentence-transformers": {"embedder": "sentence-transformers", "splitter": {}},
+    "sentence-transformers-fitting": {"embedder": "sentence-transformers", "splitter": FITTING},
 }
+_MORE_VERSIONS = {"sentence-transformers": ("sentence-transformers", "torch")}
 
 
 class LocalEmbeddings(Embeddings):
@@ -58,19 +70,42 @@ class LocalEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
 
+class ChromasEmbeddings(Embeddings):
+    """Chroma's default: float32 by ONNX Runtime, every text filled up to 256 word pieces, 32 at a time."""
+
+    def __init__(self) -> None:
+        self._function = ONNXMiniLM_L6_V2()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return [vector.tolist() for vector in self._function(texts)]
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+def embeddings_for(way: dict[str, Any], asked: argparse.Namespace) -> Embeddings:
+    if way["embedder"] == "chroma":
+        return ChromasEmbeddings()
+    if way["embedder"] == "sentence-transformers":
+        from langchain_huggingface import HuggingFaceEmbeddings
+
+        return HuggingFaceEmbeddings(model_name=str(asked.published), model_kwargs={"device": "cpu"})
+    return LocalEmbeddings(asked.model, threads=asked.threads, batch=way["batch"], by_length=way["sorted"])
+
+
 def main() -> None:
     given = argparse.ArgumentParser()
     given.add_argument("--texts", type=Path, required=True)
     given.add_argument("--model", type=Path, required=True)
+    given.add_argument("--published", type=Path, required=True)
     given.add_argument("--store", required=True)
     given.add_argument("--threads", type=int, required=True)
     given.add_argument("--way", choices=sorted(WAYS), required=True)
+    given.add_argument("--check", nargs="+", required=True, help="texts; their vectors are printed")
     asked = given.parse_args()
     way = WAYS[asked.way]
-    embeddings = LocalEmbeddings(
-        asked.model, threads=asked.threads, batch=way["batch"], by_length=way["sorted"]
-    )
-    embeddings.embed_query("The first text loads what is loaded lazily.")
+    embeddings = embeddings_for(way, asked)
+    checked = embeddings.embed_documents(asked.check)  # loads what is loaded lazily, too
     store = Chroma("texts", embeddings, persist_directory=asked.store)
 
     began = time.perf_counter()
@@ -100,6 +135,7 @@ def main() -> None:
                 "found": any(one.metadata == sample.metadata for one in nearest),
                 "cut": cut,
                 "unseen": unseen,
+                "vectors": checked,
                 "seconds": seconds,
                 "versions": {
                     name: version(name)
@@ -108,6 +144,7 @@ def main() -> None:
                         "langchain-text-splitters",
                         "langchain-chroma",
                         "chromadb",
+                        *_MORE_VERSIONS.get(way["embedder"], ()),
                     )
                 },
             }

@@ -128,7 +128,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
     allowed = {
         "tantivy": {"search/analysis.py", "search/lexical.py"},
         "qdrant_edge": {"search/vectors.py"},
-        "onnxruntime": {"search/embedder.py", "appliance/setup/models.py", "appliance/setup/minilm_onnx.py"},
+        "onnxruntime": {"search/embedder.py"},
         "xllamacpp": {"llm/worker.py"},
         "sqlalchemy": {
             f"library/{name}.py"
@@ -158,6 +158,28 @@ def test_only_the_adapters_import_their_vendor() -> None:
             for path in (ROOT / floor).rglob("*.py"):
                 if pattern.search(path.read_text()):
                     assert str(path.relative_to(ROOT)) in places, f"{path} imports {vendor}"
+
+
+def test_whoever_imports_the_model_runtime_has_silenced_it_before() -> None:
+    """Its import alone writes into the user's home, and asks the network for its maker seconds later."""
+    importing = re.compile(r"^[ \t]*(?:import|from) onnxruntime\b", re.MULTILINE)
+    silenced = re.compile(r"^[ \t]*os\.environ.*ORT_DISABLE_TELEMETRY", re.MULTILINE)
+    # What belongs to an environment of its own is told by whoever starts it.
+    elsewhere = {"tests/bench/peer_langchain.py": ROOT / "tests" / "bench" / "bench_peer.py"}
+    importers = 0
+    for floor in ("appliance", "web", "ingest", "llm", "search", "library", "tests"):
+        for path in (ROOT / floor).rglob("*.py"):
+            found = importing.search(text := path.read_text())
+            if found is None:
+                continue
+            importers += 1
+            if starter := elsewhere.get(path.relative_to(ROOT).as_posix()):
+                assert "ORT_DISABLE_TELEMETRY" in starter.read_text(), path
+                continue
+            package = (path.parent / "__init__.py").read_text()
+            before = text[: found.start()]
+            assert any(silenced.search(part) is not None for part in (before, package)), path
+    assert importers >= 2
 
 
 def test_pages_and_styles_load_nothing_from_elsewhere() -> None:

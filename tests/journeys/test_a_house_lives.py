@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tests.places import MODELS, ROOT, chat_model, embedding_model, missing, program, shared_data
 from tests.running import Appliance, running
 
+# A library that reports to its maker gathers first: one that did asked for the address ten seconds after its import.
+WATCHED_S = 35
 BEES = "# Keeping bees\n\n## Inspection\n\nThe colony is called Marigold, and it is inspected every eleventh day.\n"
 
 
@@ -130,23 +133,36 @@ def test_nothing_works_worse_with_the_network_cut(data_folder: Path) -> None:
 
 
 @pytest.mark.models
-def test_no_connection_to_anywhere_else_is_even_tried(data_folder: Path) -> None:
-    """Every socket call of the house and its children is watched."""
+def test_no_connection_to_anywhere_else_is_even_tried(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every socket call of the house and its children is watched, and the home that they believe in."""
     embedding_model()
     chat_model()
     strace = program("strace")
-    trace = data_folder / "trace"
-    wrap = (strace, "-f", "-qq", "-e", "trace=connect,sendto", "-o", str(trace))
+    trace, home = data_folder / "trace", data_folder / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    wrap = (strace, "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace))
     with running(data_folder, wrap=wrap, settings="[ingest]\nsettle_s = 0.2\n") as house:
         house.drop("garden/bees.md", BEES)
         house.until_state("garden/bees.md", "findable", timeout_s=120)
         assert house.ask("How often is the colony Marigold inspected?")[-1][0] == "done"
+        threading.Event().wait(WATCHED_S)
+        assert house.get("/readyz")[0] == 200
         assert house.process
         subprocess.run(["pkill", "-TERM", "-P", str(house.process.pid)], check=True)
         assert house.process.wait(20) == 0
         house.stop()
-    tried = [line for line in trace.read_text().splitlines() if "AF_INET" in line]
+    calls = trace.read_text().splitlines()
+    assert any("engine.sock" in line for line in calls)  # what is watched is the house
+    tried = [line for line in calls if "AF_INET" in line]
     assert [line for line in tried if "127.0.0.1" not in line] == []
+    # A resolver of the machine's is reached by a socket that is a file.
+    assert [line for line in calls if re.search(r"sun_path=.*resolve", line)] == []
+    assert sorted(home.rglob("*")) == []
 
 
 def test_without_any_model_the_house_serves_by_words_and_says_so(data_folder: Path) -> None:
