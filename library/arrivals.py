@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import or_, select, update
 
-from library.intake import Intake, hand_over, in_batches
+from library.intake import Intake, hand_over
 from library.models import DocumentRow
-from library.record import Record
+from library.record import Record, batches
 from library.values import DocumentState, FileKnown, FileSeen, Receipt
 
 _FEW = 20  # folders that are asked for by name; for more, all paths are read once
@@ -61,7 +61,7 @@ class Arrivals:
                 DocumentRow.state != DocumentState.MISSING
             )
             ids, files = [], set()
-            for some in in_batches(sorted(gone)):
+            for some in batches(sorted(gone)):
                 for id_, path in session.execute(present.where(DocumentRow.path.in_(some))):
                     ids.append(id_)
                     files.add(path)
@@ -73,7 +73,7 @@ class Arrivals:
                     below = present.where(or_(*starts))
                 ids += [id_ for id_, path in session.execute(below) if _lies_in(path, folders)]
             now = self._clock()
-            for some in in_batches(ids):
+            for some in batches(ids):
                 moved = hand_over(session, some, now)
                 session.execute(
                     update(DocumentRow)

@@ -18,22 +18,16 @@ readers have noted. Works within one transaction of its caller's.
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session, aliased
 
 from library.models import DocumentRow, ShelfRow
+from library.record import batches
 from library.values import DocumentState, FileSeen, Receipt
 
-_ROWS_A_QUERY = 500  # below SQLite's bound of 999 parameters in old builds
 _IN_INDEXES = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS)
-_Any = TypeVar("_Any")
-
-
-def in_batches(these: Sequence[_Any]) -> Iterator[Sequence[_Any]]:
-    for first in range(0, len(these), _ROWS_A_QUERY):
-        yield these[first : first + _ROWS_A_QUERY]
 
 
 class _Twin(NamedTuple):
@@ -112,7 +106,7 @@ class Intake:
         if not wanting:
             return {}
         twins: dict[str, list[_Twin]] = {}
-        for some in in_batches(sorted({file.digest for file in wanting})):
+        for some in batches(sorted({file.digest for file in wanting})):
             columns = select(DocumentRow.digest, DocumentRow.id, DocumentRow.path, DocumentRow.state)
             for digest, id_, path, state in self._session.execute(
                 columns.where(DocumentRow.digest.in_(some))
@@ -234,7 +228,7 @@ class Intake:
         row.chunks = row.embedded = row.rebuilt = 0
 
     def _rows(self, column: object, these: Iterable[str]) -> Iterator[DocumentRow]:
-        for some in in_batches(sorted(these)):
+        for some in batches(sorted(these)):
             yield from self._session.scalars(select(DocumentRow).where(column.in_(some)))  # type: ignore[attr-defined]
 
     def _shelf_id(self, name: str | None) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.options import options_for
 
-SHORT = ("embedding", "chat", "start", "findable", "ingest", "reading", "interference")
+SHORT = ("chat", "start", "findable", "ingest", "reading", "interference")
 LONG = ("chunking", "growth", "peer", "epubs")  # many minutes each, so only by name
 NAMES = SHORT + LONG
 
