@@ -135,7 +135,7 @@ class LibraryFolder:
                 f"Files of this kind ({suffix or 'without an ending'}) cannot be read. Readable are: {readable}."
             )
         if look.size_bytes == 0:
-            raise UnreadableFile("The file is empty. Copy it again from where it came from.")
+            raise UnreadableFile("The file is empty. Copy it again from its source.")
         if look.size_bytes > self._max_file_mib * 1024 * 1024:
             raise UnreadableFile(
                 f"The file is larger than {self._max_file_mib} MiB. "

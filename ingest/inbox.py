@@ -15,9 +15,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from ingest.folder import LibraryFolder, Look, Walk, passes_over
+from ingest.formats import FORMATS
 from ingest.group import Group
 from ingest.mounts import Ground
 from ingest.settling import Noticed, Settling
@@ -161,7 +163,7 @@ class Inbox:
         noticed = 0
         for path, look in walk if self._folder.is_there() else ():
             before = known.pop(path, None)
-            if before is None or _differs(before, look):
+            if before is None or _differs(path, before, look):
                 self._settling.see(path, look, is_quiet=self._is_old(look))
                 noticed += 1
                 if noticed % _GROUP == 1:
@@ -379,11 +381,13 @@ class Inbox:
                 self._stopping.wait(_PAUSE_AFTER_FAILURE_S)
 
 
-def _differs(before: FileKnown, look: Look) -> bool:
+def _differs(path: str, before: FileKnown, look: Look) -> bool:
     """Whether a file is other than the record knows it, or may be read now."""
     if (before.size_bytes, before.mtime_ns) != (look.size_bytes, look.mtime_ns):
         return True
     if before.state is DocumentState.MISSING:
         return True
-    # A file that could not even be opened may have been given permission since.
-    return before.state is DocumentState.FAILED and not before.digest and look.size_bytes > 0
+    # A file that could not even be opened may have been given permission since; one of
+    # a kind that cannot be read will not have been, and is not counted as still to come.
+    unopened = before.state is DocumentState.FAILED and not before.digest and look.size_bytes > 0
+    return unopened and Path(path).suffix.lower() in FORMATS

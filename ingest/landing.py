@@ -180,7 +180,7 @@ class Incoming:
             raise ValueError("completed after its end")
         with self._whole_or_nothing():
             if not self._size_bytes:
-                raise UnreadableFile("The file is empty. Copy it again from where it came from.")
+                raise UnreadableFile("The file is empty. Copy it again from its source.")
             with _told():
                 os.fsync(self._file)
             os.close(self._file)

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 
 _LOOKED_BACK_S = 30.0
 
@@ -19,13 +20,22 @@ class Rate:
         while len(self._done) > 1 and self._done[0][0] < now - _LOOKED_BACK_S:
             self._done.popleft()
         if now - self._done[-1][0] > _LOOKED_BACK_S:
-            self._done = deque([(now, 0)])  # after a rest, the time before it does not count
+            # After a rest nobody knows when this began: it starts the clock, and is not measured by it.
+            self._done = deque([(now, 0)])
+            return
         self._done.append((now, count))
 
     def a_second(self) -> float | None:
-        """None while nothing has been done for half a minute."""
+        """None while nothing has been done for half a minute.
+
+        Work comes in batches of seconds. The time since the last one counts only
+        once it is longer than any batch took, else the rate would fall from each
+        batch to the next, and every estimate would go up and down with it.
+        """
         done = list(self._done)
         now = self._clock()
         if now - done[-1][0] > _LOOKED_BACK_S or len(done) < 2:
             return None
-        return sum(count for _, count in done[1:]) / max(1e-3, now - done[0][0])
+        longest = max(after - before for (before, _), (after, _) in pairwise(done))
+        until = max(done[-1][0], now - longest)
+        return sum(count for _, count in done[1:]) / max(1e-3, until - done[0][0])

@@ -90,7 +90,7 @@ class House(msgspec.Struct, frozen=True):
         if to_read:
             notices.append(f"{counted(to_read)} still to be read.")
         if counts[DocumentState.FINDABLE_WORDS]:
-            notices.append(
-                f"{counted(counts[DocumentState.FINDABLE_WORDS])} can be found by words already, by meaning soon."
-            )
+            when = "once ingest is resumed" if self.pipeline.paused else "soon"
+            words_only = counted(counts[DocumentState.FINDABLE_WORDS])
+            notices.append(f"{words_only} can be found by words already, by meaning {when}.")
         return notices

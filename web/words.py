@@ -39,12 +39,13 @@ def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed:
     to_read = counts[DocumentState.WAITING] + counts[DocumentState.READING] + noticed
     to_embed = counts[DocumentState.FINDABLE_WORDS]
     if not to_read and not to_embed:
-        return "Everything has been read."
+        return "Everything has been read." if any(counts.values()) else "There is nothing to read yet."
     parts = []
     if to_read:
         parts.append(f"{counted(to_read)} still to be read")
     if to_embed:
-        parts.append(f"{counted(to_embed)} findable by words, by meaning soon")
+        when = "after the pause" if progress.paused else "soon"
+        parts.append(f"{counted(to_embed)} findable by words, by meaning {when}")
     told = f"{'; '.join(parts)}."
     if progress.paused:
         return f"Paused. {told}"
@@ -57,11 +58,21 @@ def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed:
 
 
 def done(counts: dict[DocumentState, int]) -> str:
-    """What a reader can rely on, in a sentence. Documents whose file is gone are left out."""
-    there = sum(counts.values()) - counts[DocumentState.MISSING]
-    found = f"{counts[DocumentState.FINDABLE]:,} of {counted(there)} can be found by words and meaning"
-    failed = counts[DocumentState.FAILED]
-    return f"{found}; {failed:,} could not be read." if failed else f"{found}."
+    """What a reader can rely on, in a sentence, which names every document that is not among the found."""
+    gone, failed = counts[DocumentState.MISSING], counts[DocumentState.FAILED]
+    there = sum(counts.values()) - gone
+    parts = []
+    if there:
+        parts.append(
+            f"{counts[DocumentState.FINDABLE]:,} of {counted(there)} can be found by words and meaning"
+        )
+    if failed:
+        parts.append(f"{failed:,} could not be read")
+    if gone:
+        parts.append(
+            f"the {'file' if gone == 1 else 'files'} of {counted(gone)} {'is' if gone == 1 else 'are'} gone"
+        )
+    return f"{_capital('; '.join(parts))}." if parts else ""
 
 
 def counted(documents: int) -> str:

@@ -32,7 +32,8 @@ def run(given: argparse.Namespace) -> int:
     for source in answer.sources:
         if source["n"] in answer.cited:
             path = " › ".join(source["passage"]["heading_path"])
-            print(f"  [{source['n']}] {path}  {asked.url}{source['passage']['href']}")
+            page = f", page {source['passage']['page']}" if source["passage"]["page"] else ""
+            print(f"  [{source['n']}] {path}{page}  {asked.url}{source['passage']['href']}")
     for notice in answer.end.get("notices", ()):
         print(f"  note: {notice}")
     return 0

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from typing import Any
@@ -48,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
     if why:
         print(f"\nalmanac: {why}", file=sys.stderr)
         if given.json:
-            print(json.dumps(_as_json(progress, []), indent=2))
+            print(json.dumps(_as_json(progress, _failed(asked)), indent=2))
         return 1
     failed = _failed(asked)
     if given.json:
@@ -105,15 +106,19 @@ def _wait(asked: client.Client, given: argparse.Namespace) -> tuple[dict[str, An
         if not given.json:
             line.show(f"{progress['share']:4.0%}  {progress['trouble'] or progress['summary']}")
         if not left:
-            return progress, None
+            return progress, progress["trouble"]
         if progress["paused"]:
             return (
                 progress,
-                f"{left} documents are still to be indexed, but ingest is paused; --resume goes on.",
+                f"{_still(left)} to be indexed, but ingest is paused; --resume goes on.",
             )
         if given.timeout is not None and time.monotonic() - began > given.timeout:
-            return progress, f"{left} documents are still to be indexed; it goes on without me."
+            return progress, f"{_still(left)} to be indexed; it goes on without me."
         time.sleep(_EVERY_S)
+
+
+def _still(documents: int) -> str:
+    return f"{documents:,} {'document is' if documents == 1 else 'documents are'} still"
 
 
 def _failed(asked: client.Client) -> list[dict[str, Any]]:
@@ -144,7 +149,9 @@ class _Line:
 
     def show(self, text: str) -> None:
         if sys.stdout.isatty():
-            print(f"\r\033[K{text}", end="", flush=True)
+            room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be renewed in place
+            fits = text if len(text) <= room else f"{text[: max(0, room - 1)]}…"
+            print(f"\r\033[K{fits}", end="", flush=True)
         elif text != self._shown and time.monotonic() - self._at > _A_LINE_EVERY_S:
             print(text, flush=True)
             self._shown, self._at = text, time.monotonic()

@@ -27,7 +27,8 @@ def run(given: argparse.Namespace) -> int:
         print(f"notice: {notice}")
     for n, hit in enumerate(found["items"], start=1):
         passage = hit["passage"]
-        print(f"{n:3}. {' › '.join(passage['heading_path'])}  ({hit['document']['path']})")
+        page = f", page {passage['page']}" if passage["page"] else ""
+        print(f"{n:3}. {' › '.join(passage['heading_path'])}  ({hit['document']['path']}{page})")
         print(f"     {plain(passage['snippet'])}")
         print(f"     {asked.url}{passage['href']}")
     print(f"{found['total']} passages in {found['took_ms']:.0f} ms" if found["items"] else "Nothing found.")

@@ -5,6 +5,14 @@ import json
 
 from appliance import client
 
+# States whose name alone would leave a reader asking, as the library page says them.
+_WORDS = {
+    "reading": "being read",
+    "findable_words": "findable by words only",
+    "failed": "could not be read",
+    "missing": "without their file",
+}
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     client.arguments(parser)
@@ -16,7 +24,8 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(status, indent=2))
     else:
-        states = ", ".join(f"{count} {state}" for state, count in status["documents"].items() if count)
+        counts = {_WORDS.get(state, state): count for state, count in status["documents"].items()}
+        states = ", ".join(f"{count:,} {words}" for words, count in counts.items() if count)
         print(f"Almanac {status['version']}: {'ready' if status['ready'] else 'not ready yet'}")
         print(f"documents  {states or 'none'}")
         print(f"chunks     {status['chunks']}, {status['vectors']} with their vector")

@@ -77,8 +77,8 @@ def _extractor(path: Path) -> Extractor:
     if added is not None:
         return functools.partial(plugin.extract, added)
     raise UnreadableFile(
-        f"Files ending in “{path.suffix or path.name}” cannot be read. "
-        f"Convert it to one of these: {', '.join(sorted(formats()))}."
+        f"Files of this kind ({ending or 'without an ending'}) cannot be read. "
+        f"Readable are: {', '.join(sorted(formats()))}."
     )
 
 

@@ -90,3 +90,27 @@ def test_ctrl_c_stops_only_the_waiting(quiet: Appliance) -> None:
 
 def test_only_one_decision_at_a_time(quiet: Appliance) -> None:
     assert ingest(quiet, "--pause", "--retry").returncode == 2
+
+
+def test_a_folder_that_is_not_there_is_not_called_indexed(quiet: Appliance) -> None:
+    away = quiet.library.with_name("unplugged")
+    quiet.library.rename(away)
+    try:
+        done = ingest(quiet)
+        assert (done.returncode, "cannot be seen" in done.stderr) == (1, True)
+    finally:
+        away.rename(quiet.library)
+        quiet.post("/api/scan", None)
+
+
+def test_what_failed_is_told_also_while_ingest_is_paused(quiet: Appliance) -> None:
+    quiet.drop("barn/torn.epub", b"PK\x03\x04 torn")
+    quiet.until_state("barn/torn.epub", "failed")
+    ingest(quiet, "--pause")
+    quiet.drop("barn/mice.md", "# Mice\n\nMice nibble.\n")
+    quiet.until_state("barn/mice.md", "waiting")
+    told = json.loads(ingest(quiet, "--json").stdout)
+    assert told["ingest"]["paused"]
+    assert "barn/torn.epub" in [failed["path"] for failed in told["failed"]]
+    (quiet.library / "barn" / "torn.epub").unlink()
+    ingest(quiet, "--resume")

@@ -14,6 +14,7 @@ import pytest
 
 from ingest.watch import FolderWatch
 from library.errors import RecordError
+from library.jobs import Jobs
 from library.values import Document
 from tests.ingest.entrance import Entrance, until
 from tests.places import ROOT
@@ -239,6 +240,9 @@ def test_covers_and_calibres_own_files_are_passed_over_and_counted(entrance: Ent
     entrance.until({"Author/Book (1)/Book.md": "waiting", "letter.docx": "failed"})
     assert entrance.inbox.passed_over == 3
     assert entrance.inbox.trouble is None
+    looked = Jobs(entrance.record).latest("scan")
+    assert looked
+    assert looked.detail.startswith("0 new or changed")  # the letter is no news at every look
 
 
 # --- the folder goes and comes back ------------------------------------------------------------------

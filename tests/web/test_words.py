@@ -5,7 +5,7 @@ import pytest
 
 from ingest.progress import IngestProgress
 from library.values import DocumentState
-from web.words import duration, share_done, summary
+from web.words import done, duration, share_done, summary
 
 IDLE = IngestProgress(
     paused=False, trouble=None, reading=(), embedding=(), to_read=0, to_embed=0, chunks=0, embedded=0,
@@ -42,7 +42,8 @@ def test_the_share_counts_what_nobody_has_read_yet() -> None:
 
 
 def test_a_summary_says_what_is_left_how_fast_it_goes_and_how_long() -> None:
-    assert summary(IDLE, NONE, 0) == "Everything has been read."
+    assert summary(IDLE, NONE | {DocumentState.FINDABLE: 1}, 0) == "Everything has been read."
+    assert summary(IDLE, NONE, 0) == "There is nothing to read yet."
     counts = NONE | {DocumentState.WAITING: 1200, DocumentState.READING: 1, DocumentState.FINDABLE_WORDS: 1}
     going = msgspec.structs.replace(IDLE, chunks_per_s=63.6, remaining_s=250)
     assert summary(going, counts, 0) == (
@@ -54,3 +55,20 @@ def test_a_summary_says_what_is_left_how_fast_it_goes_and_how_long() -> None:
         == "Paused. 2 documents still to be read."
     )
     assert summary(IDLE, NONE, 1) == "1 document still to be read."
+
+
+def test_what_can_be_found_is_never_none_of_none_and_what_is_gone_is_named() -> None:
+    assert done(NONE) == ""
+    assert done(NONE | {DocumentState.MISSING: 21}) == "The files of 21 documents are gone."
+    counts = NONE | {DocumentState.FINDABLE: 3, DocumentState.FAILED: 2, DocumentState.MISSING: 1}
+    assert done(counts) == (
+        "3 of 5 documents can be found by words and meaning; 2 could not be read; "
+        "the file of 1 document is gone."
+    )
+
+
+def test_a_paused_library_promises_nothing_soon() -> None:
+    paused = msgspec.structs.replace(IDLE, paused=True)
+    assert summary(paused, NONE | {DocumentState.FINDABLE_WORDS: 2}, 0) == (
+        "Paused. 2 documents findable by words, by meaning after the pause."
+    )
