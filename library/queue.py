@@ -45,10 +45,11 @@ UNFINISHED = (DocumentState.WAITING, DocumentState.READING, DocumentState.FINDAB
 
 
 class Taken(NamedTuple):
-    """A document in work, with the digest that its file had when the work began."""
+    """A document in work, with the digest and the date that its file had when it was received."""
 
     document: Document
     digest: str
+    mtime_ns: int
 
 
 class Text(NamedTuple):
@@ -382,7 +383,7 @@ def with_shelf() -> Any:
 
 
 def taken_from(rows: Iterable[Any]) -> list[Taken]:
-    return [Taken(document_of(row, row.shelf), row.digest) for row in rows]
+    return [Taken(document_of(row, row.shelf), row.digest, row.mtime_ns) for row in rows]
 
 
 def _named(document_ids: Sequence[str] | None) -> tuple[ColumnElement[bool], ...]:

@@ -363,3 +363,33 @@ def test_a_shelf_renamed_as_a_whole_is_found_under_its_new_name_and_nothing_is_e
     assert house.retriever.search("zebra", shelf="first").total == 0
     assert house.room.pipeline.progress().embedded_since_start == embedded
     assert house.catalogue.counts()[DocumentState.FINDABLE] == 12
+
+
+def test_a_file_copied_over_itself_while_it_is_read_is_found_whole(house: House) -> None:
+    whole = "\n\n".join(
+        f"# Part {n}\n\nThe lighthouse keeper noted sighting{n} in his log." for n in range(400)
+    )
+    house.room.pipeline.pause()
+    target = house.drop("log.md", whole)
+    house.until("log.md", DocumentState.WAITING)
+    with target.open("w") as copy:
+        copy.write(whole[: len(whole) // 2])
+        copy.flush()
+        house.room.pipeline.resume()
+        house.until("log.md", DocumentState.READING)
+        time.sleep(1)
+        copy.write(whole[len(whole) // 2 :])
+    assert house.findable("log.md").chunks >= 400
+    best = house.retriever.search("sighting399", limit=1).passages[0]
+    assert "sighting399" in best.excerpt.text
+
+
+def test_a_file_that_could_not_be_received_is_held_to_its_limits_when_it_is_retried(house: House) -> None:
+    target = house.drop("large.txt", "")
+    with target.open("w") as content:
+        content.truncate(house.config.ingest.max_file_mib * 1024 * 1024 + 1)
+    failed = house.until("large.txt", DocumentState.FAILED)
+    assert failed.reason and "max_file_mib" in failed.reason
+    assert house.room.pipeline.retry([failed.id]) == 1
+    again = house.until("large.txt", DocumentState.FAILED)
+    assert again.reason == failed.reason
