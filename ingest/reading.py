@@ -64,6 +64,7 @@ class Reading:
     def work(self, on_findable: Callable[[], None]) -> None:
         """Read all that waits. Raises IndexUnavailable, RecordError and OSError when it cannot go on."""
         self._queue.reset_reading()  # after a crash, or after a failure of this very loop
+        self._clear()
         self._reshelve()
         under_way: set[Future[_Done | None]] = set()
         done: list[_Done] = []
@@ -217,6 +218,14 @@ class Reading:
             self._indexes.lexical.commit()
             if not self._queue.fail(taken.document.id, taken.digest, reason):
                 self._queue.forgotten([taken.document.id])
+
+    def _clear(self) -> None:
+        """Take out of the indexes what they hold of documents that have failed since, unread: emptied, say."""
+        while self._may_work() and (failed := self._queue.failed_with_text(_RESHELVED_AT_ONCE)):
+            with self._indexes.changing:
+                self._indexes.forget(failed)
+                self._indexes.lexical.commit()
+                self._queue.forgotten(failed)
 
     def _reshelve(self) -> None:
         """Index again under their new shelf what was moved; nothing is read or embedded for that."""

@@ -389,7 +389,41 @@ def test_a_file_that_could_not_be_received_is_held_to_its_limits_when_it_is_retr
     with target.open("w") as content:
         content.truncate(house.config.ingest.max_file_mib * 1024 * 1024 + 1)
     failed = house.until("large.txt", DocumentState.FAILED)
-    assert failed.reason and "max_file_mib" in failed.reason
+    assert failed.reason
+    assert "max_file_mib" in failed.reason
     assert house.room.pipeline.retry([failed.id]) == 1
     again = house.until("large.txt", DocumentState.FAILED)
     assert again.reason == failed.reason
+
+
+def test_of_a_file_that_was_emptied_nothing_stays_in_the_indexes(house: House) -> None:
+    target = house.drop("bees.md")
+    house.findable("bees.md")
+    target.write_text("")
+    house.until("bees.md", DocumentState.FAILED)
+    indexes = house.room.pipeline._indexes
+    until(lambda: indexes.lexical.count() == 0 == indexes.meaning.serving.vectors.count())
+
+
+def test_of_a_changed_book_that_is_cancelled_nothing_stays_in_the_indexes(house: House) -> None:
+    target = house.drop("bees.md")
+    house.findable("bees.md")
+    house.room.pipeline.pause()
+    target.write_text("# Wasps\n\nThey make paper.\n")
+    house.until("bees.md", DocumentState.WAITING)
+    assert house.room.pipeline.cancel() == 1
+    indexes = house.room.pipeline._indexes
+    assert indexes.lexical.count() == 0 == indexes.meaning.serving.vectors.count()
+
+
+def test_a_document_sent_back_to_be_read_is_not_findable_because_its_file_went_and_came(house: House) -> None:
+    target = house.drop("bees.md")
+    document = house.findable("bees.md")
+    house.room.pipeline.pause()
+    assert house.room.stacks.queue.read_again(document)
+    aside = target.rename(house.library.parent / "aside.md")
+    house.until("bees.md", DocumentState.MISSING)
+    aside.rename(target)
+    house.until("bees.md", DocumentState.WAITING)
+    house.room.pipeline.resume()
+    house.findable("bees.md")
