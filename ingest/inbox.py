@@ -307,7 +307,7 @@ class Inbox:
                 # A folder that came as a whole comes as one event; its files come by a walk.
                 for inside, its_look in self._folder.walk(path, wanted=self._running):
                     self._settling.see(inside, its_look, is_quiet=self._is_old(its_look))
-                self._settling.done(noticed)
+                self._gone[path] = (noticed, time.monotonic())  # a file that the folder took the place of
                 return None
             if look is not None and passes_over(path):
                 look = None
@@ -342,7 +342,12 @@ class Inbox:
         gone, self._gone = self._gone, {}
         try:
             if self._folder.is_there() and self._folder.ground() == self._ground:
-                self._arrivals.mark_missing([path for path in gone if self._folder.is_gone(path)])
+                absent = [path for path in gone if self._folder.is_gone(path)]
+                # A folder may be back; of those, only a document that was a file of that name is gone.
+                folders = {path for path in absent if self._folder.is_folder(path)}
+                self._arrivals.mark_missing([path for path in absent if path not in folders])
+                if folders:
+                    self._arrivals.mark_missing(folders, below=False)
         except BaseException:
             self._gone = gone | self._gone
             raise

@@ -42,7 +42,7 @@ _INDEXED = DocumentRow.state.in_(
     (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 )
 # Of a document that must be read before it may be called findable, also when its file goes and comes back.
-_NOTHING = {"chunks": 0, "embedded": 0, "rebuilt": 0}
+_NOTHING: dict[str, Any] = {"chunks": 0, "embedded": 0, "rebuilt": 0}
 UNFINISHED = (DocumentState.WAITING, DocumentState.READING, DocumentState.FINDABLE_WORDS)
 
 

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ingest.settling import Noticed
 from ingest.watch import FolderWatch
 from library.errors import RecordError
 from library.values import Document
@@ -435,3 +437,20 @@ def test_a_file_whose_date_lies_in_the_future_is_received_once_it_keeps_still(en
     path = entrance.drop("s/a.md")
     os.utime(path, (10**10, 10**10))
     entrance.received("s/a.md")
+
+
+def test_a_file_replaced_by_a_folder_of_its_name_is_missing(entrance: Entrance) -> None:
+    target = entrance.drop("owls.md")
+    entrance.received("owls.md")
+    target.unlink()
+    entrance.drop("owls.md/barn.md", "other words")
+    entrance.until({"owls.md": "missing", "owls.md/barn.md": "waiting"})
+
+
+def test_a_folder_that_is_back_before_its_going_was_believed_loses_no_document(entrance: Entrance) -> None:
+    entrance.drop("Birds/owls.md")
+    entrance.received("Birds/owls.md")
+    # Gone at the last look, which is believed later where much else is due; back by now.
+    entrance.inbox._gone["Birds"] = (Noticed("Birds", looked=True), time.monotonic())
+    entrance.inbox._believe_gone()
+    assert entrance.states() == {"Birds/owls.md": "waiting"}
