@@ -189,19 +189,13 @@ class Inbox:
         return f"{noticed} new or changed, {len(gone)} gone.{beside}"
 
     def _told_of(self, walk: Walk, absent: int) -> str | None:
-        """What a scan could not see, as a sentence."""
+        """What a scan could not see, as sentences."""
         if absent and not walk.files:
             return (
                 f"The library folder {self._folder.root} is empty although {absent} documents are known. "
                 "If its disk is not mounted, mount it; they are kept, and come back without being read again."
             )
-        if walk.unlisted:
-            names = ", ".join(sorted(walk.unlisted)[:3])
-            return f"Almanac may not look into {names}; give the user it runs as permission to."
-        if walk.unnameable:
-            names = ", ".join(sorted(walk.unnameable)[:3])
-            return f"Some file names are not valid text and are left out: {names}. Rename them."
-        return None
+        return " ".join(walk.troubles()) or None
 
     # --- the watch -------------------------------------------------------------------------------
 

@@ -454,3 +454,25 @@ def test_a_folder_that_is_back_before_its_going_was_believed_loses_no_document(e
     entrance.inbox._gone["Birds"] = (Noticed("Birds", looked=True), time.monotonic())
     entrance.inbox._believe_gone()
     assert entrance.states() == {"Birds/owls.md": "waiting"}
+
+
+def test_folders_nested_too_deep_are_told_of_shortly_beside_names_that_are_no_text(tmp_path: Path) -> None:
+    entrance = Entrance(tmp_path)
+    here = os.open(entrance.library, os.O_RDONLY)
+    for _ in range(2100):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    Path(os.fsdecode(os.fsencode(entrance.library) + b"/bad\xff.md")).write_text("words")
+    try:
+        entrance.open()
+        trouble = entrance.inbox.trouble or ""
+        assert "nested deeper" in trouble
+        assert "permission" not in trouble
+        assert "not valid text" in trouble
+        assert len(trouble) < 500
+    finally:
+        entrance.close()
+        subprocess.run(["rm", "-rf", entrance.library], check=True)
