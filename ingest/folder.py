@@ -14,7 +14,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import BinaryIO
 
@@ -274,7 +275,7 @@ class Walk:
         return any(is_litter(part) for part in real.removeprefix(self._root + "/").split("/"))
 
 
-def _some(paths: Set[str]) -> str:
+def _some(paths: AbstractSet[str]) -> str:
     """The first few, each cut to what a sentence can hold."""
     names = [path if len(path) <= _LONGEST_NAME else f"{path[:_LONGEST_NAME]}…" for path in sorted(paths)[:3]]
     return ", ".join(names)

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -427,3 +427,42 @@ def test_a_document_sent_back_to_be_read_is_not_findable_because_its_file_went_a
     house.until("bees.md", DocumentState.WAITING)
     house.room.pipeline.resume()
     house.findable("bees.md")
+
+
+def test_indexes_restored_from_before_an_edit_are_brought_up_to_date(tmp_path: Path) -> None:
+    house = House(tmp_path).open()
+    target = house.drop("hint.md", "# Hint\n\nThe word is aardvark.\n")
+    house.findable("hint.md")
+    house.close()
+    shutil.copytree(tmp_path / "data" / "index", tmp_path / "backup")
+    house.open()
+    target.write_text("# Hint\n\nThe word is pangolin.\n")
+    until(lambda: house.found("pangolin") == ["hint.md"])
+    house.findable("hint.md")
+    house.close()
+    shutil.rmtree(tmp_path / "data" / "index")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data" / "index")
+    house.open()
+    try:
+        until(lambda: house.found("pangolin") == ["hint.md"])
+        house.findable("hint.md")
+        assert [checked.lost for checked in house.room.verification.run()] == [None]
+    finally:
+        house.close()
+
+
+def test_verification_goes_on_when_a_document_changes_while_it_is_looked_at(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.drop("bees.md")
+    document = house.findable("bees.md")
+    house.room.pipeline.pause()
+    queue = house.room.stacks.queue
+    look = queue.chunk_ids
+
+    def a_moment_later(ids: Sequence[str]) -> dict[str, list[str]]:
+        assert queue.read_again(document)
+        return {id_: of_one[:-1] for id_, of_one in look(ids).items()}
+
+    monkeypatch.setattr(queue, "chunk_ids", a_moment_later)
+    assert [checked.lost for checked in house.room.verification.run()] == [None]
