@@ -84,8 +84,9 @@ def test_names_swapped_keep_their_documents(entrance: Entrance) -> None:
     a.rename(aside)
     b.rename(a)
     aside.rename(b)
-    after = entrance.until(findable("s/a.md", "s/b.md"))
-    assert ids(after) == {"s/a.md": before["s/b.md"], "s/b.md": before["s/a.md"]}
+    swapped = {"s/a.md": before["s/b.md"], "s/b.md": before["s/a.md"]}
+    until(lambda: ids(entrance.documents()) == swapped, lambda: ids(entrance.documents()))
+    entrance.until(findable("s/a.md", "s/b.md"))
 
 
 def test_a_file_replaced_by_another_of_its_name_is_read_again_under_its_id(
