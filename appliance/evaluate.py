@@ -87,7 +87,7 @@ def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> 
         return
     seen = FileSeen(source.id, len(text), 0, source.id, "text")
     stacks.arrivals.receive(seen, is_gone=lambda _: False)
-    [(document, digest)] = stacks.queue.begin_reading()
+    [(document, digest, _)] = stacks.queue.begin_reading()
     section = Section(0, 1, (source.title or source.id,), "", text)
     extracted = Extracted(source.title or source.id, (), None, None, (section,))
     pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ from ingest.pacing import Pacer
 from ingest.pipeline import Pipeline
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
-from ingest.reconcile import reconcile_vectors, reconcile_words
+from ingest.reconcile import Seal, reconcile_vectors, reconcile_words
 from ingest.verification import Verification
 from ingest.wire import WorkerOrders
 from library.errors import AlmanacError, SetupError
@@ -80,10 +80,13 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         opened.callback(pipeline.stop)
         opened.callback(inbox.stop)
 
+        seal = Seal(stacks.facts, config.data / "index")
+        opened.callback(_sealed, seal)
+
         def begin() -> None:
             try:
-                _reconcile(stacks)
-            except AlmanacError as error:
+                _reconcile(stacks, seal)
+            except (AlmanacError, OSError) as error:
                 # What is there goes on serving; the next start tries again.
                 inbox.tell("indexes", f"The indexes could not be repaired: {error}")
                 log.exception("the indexes could not be repaired")
@@ -98,13 +101,22 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         yield ReadingRoom(stacks, inbox, pipeline, verification)
 
 
-def _reconcile(stacks: Stacks) -> None:
+def _sealed(seal: Seal) -> None:
+    """At the end, if the indexes were whole at the start: a backup of before then has another seal."""
+    with suppress(AlmanacError, OSError):
+        if seal.is_whole():
+            seal.renew()
+
+
+def _reconcile(stacks: Stacks, seal: Seal) -> None:
+    closely = not seal.is_whole()
     expected, _ = stacks.catalogue.indexed_totals()
-    reconcile_words(stacks.queue, stacks.lexical, expected)
-    reconcile_vectors(stacks.queue, Watermark(stacks.record), stacks.vectors)
+    reconcile_words(stacks.queue, stacks.lexical, expected, closely=closely)
+    reconcile_vectors(stacks.queue, Watermark(stacks.record), stacks.vectors, closely=closely)
     if stacks.meaning.building is not None:
         beside = Watermark(stacks.record, beside=True)
-        reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors)
+        reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors, closely=closely)
+    seal.renew()
 
 
 def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes) -> Pipeline:

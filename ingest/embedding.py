@@ -141,8 +141,13 @@ class Embedding:
         self._under_way.popleft()
 
     def _next_window(self) -> _Window | None:
-        """The chunks that come next, the newest document first; None when no more are to be sent now."""
+        """The chunks that come next, the newest documents first; None when no more are to be sent now.
+
+        A long book gets half a window while others wait, so that a note need
+        not wait for the end of it.
+        """
         most = min(self._cap, self._quick)
+        share = max(1, most // 2)
         sent = {chunk.document_id: chunk.ordinal + 1 for window in self._under_way for chunk in window.chunks}
         ranges: list[tuple[Document, int, int]] = []
         digests: dict[str, str] = {}
@@ -153,11 +158,14 @@ class Embedding:
             first = max(mark, sent.get(document.id, 0))
             if mark == document.chunks:
                 whole[document.id] = digest  # it was embedded before the process ended, and only not proven
-            stop = min(document.chunks, first + room)
+            stop = min(document.chunks, first + min(room, share))
             if first < stop:
                 ranges.append((document, first, stop))
                 digests[document.id], paths[document.id] = digest, document.path
                 room -= stop - first
+        for at, (document, first, stop) in enumerate(ranges):  # what nobody else wants
+            more = min(document.chunks - stop, room)
+            ranges[at], room = (document, first, stop + more), room - more
         chunks = self._queue.chunks_in(ranges) if ranges else []
         if self._proves:
             self._finish(whole)

@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ from library.values import FileSeen
 
 _LATEST_NS = 2**63 - 1  # what a database can hold; some clocks write later years
 _AT_ONCE = 256 * 1024
+_LONGEST_NAME = 100  # in a sentence
 _NO_FILE = frozenset({errno.ELOOP, errno.ENAMETOOLONG})
 
 
@@ -184,6 +186,7 @@ class Walk:
         self.unlisted: set[str] = (
             set()
         )  # folders that are there and cannot be listed; "" is the library itself
+        self.too_deep: set[str] = set()  # of those, the ones whose path is longer than the system allows
         self.unnameable: set[str] = set()  # names that are no text, from old archives and foreign disks
 
     def __iter__(self) -> Iterator[tuple[str, Look]]:
@@ -209,6 +212,18 @@ class Walk:
                     yield path, look
             ahead += reversed(folders)
 
+    def troubles(self) -> Iterator[str]:
+        """What could not be seen, as sentences."""
+        if refused := self.unlisted - self.too_deep:
+            yield f"Almanac may not look into {_some(refused)}; give the user it runs as permission to."
+        if self.too_deep:
+            yield (
+                "Folders are nested deeper than a path may be long, and what is in them is left out: "
+                f"{_some(self.too_deep)}. Move them further up."
+            )
+        if self.unnameable:
+            yield f"Some file names are not valid text and are left out: {_some(self.unnameable)}. Rename them."
+
     def _listed(self, relative: str, *, through_link: bool) -> list[os.DirEntry[str]]:
         """What is in a folder and no litter, by name; nothing where a link has led round in a circle."""
         here = self._folder.root / relative
@@ -226,8 +241,10 @@ class Walk:
         except (FileNotFoundError, NotADirectoryError):
             if not relative:
                 self.unlisted.add("")
-        except OSError:
+        except OSError as error:
             self.unlisted.add(relative)
+            if error.errno == errno.ENAMETOOLONG:
+                self.too_deep.add(relative)
         return []
 
     def _seen(self, entry: os.DirEntry[str], path: str) -> tuple[Look | None, bool]:
@@ -256,6 +273,12 @@ class Walk:
         if not real.startswith(self._root + "/") or not os.path.isdir(real):  # noqa: PTH112
             return False
         return any(is_litter(part) for part in real.removeprefix(self._root + "/").split("/"))
+
+
+def _some(paths: AbstractSet[str]) -> str:
+    """The first few, each cut to what a sentence can hold."""
+    names = [path if len(path) <= _LONGEST_NAME else f"{path[:_LONGEST_NAME]}…" for path in sorted(paths)[:3]]
+    return ", ".join(names)
 
 
 def passes_over(path: str) -> bool:

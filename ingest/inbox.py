@@ -191,19 +191,13 @@ class Inbox:
         return f"{noticed} new or changed, {len(gone)} gone.{beside}"
 
     def _told_of(self, walk: Walk, absent: int) -> str | None:
-        """What a scan could not see, as a sentence."""
+        """What a scan could not see, as sentences."""
         if absent and not walk.files:
             return (
                 f"The library folder {self._folder.root} is empty although {absent} documents are known. "
                 "If its disk is not mounted, mount it; they are kept, and come back without being read again."
             )
-        if walk.unlisted:
-            names = ", ".join(sorted(walk.unlisted)[:3])
-            return f"Almanac may not look into {names}; give the user it runs as permission to."
-        if walk.unnameable:
-            names = ", ".join(sorted(walk.unnameable)[:3])
-            return f"Some file names are not valid text and are left out: {names}. Rename them."
-        return None
+        return " ".join(walk.troubles()) or None
 
     # --- the watch -------------------------------------------------------------------------------
 
@@ -309,7 +303,7 @@ class Inbox:
                 # A folder that came as a whole comes as one event; its files come by a walk.
                 for inside, its_look in self._folder.walk(path, wanted=self._running):
                     self._settling.see(inside, its_look, is_quiet=self._is_old(its_look))
-                self._settling.done(noticed)
+                self._gone[path] = (noticed, time.monotonic())  # a file that the folder took the place of
                 return None
             if look is not None and passes_over(path):
                 look = None
@@ -344,7 +338,12 @@ class Inbox:
         gone, self._gone = self._gone, {}
         try:
             if self._folder.is_there() and self._folder.ground() == self._ground:
-                self._arrivals.mark_missing([path for path in gone if self._folder.is_gone(path)])
+                absent = [path for path in gone if self._folder.is_gone(path)]
+                # A folder may be back; of those, only a document that was a file of that name is gone.
+                folders = {path for path in absent if self._folder.is_folder(path)}
+                self._arrivals.mark_missing([path for path in absent if path not in folders])
+                if folders:
+                    self._arrivals.mark_missing(folders, below=False)
         except BaseException:
             self._gone = gone | self._gone
             raise

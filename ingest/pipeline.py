@@ -125,10 +125,12 @@ class Pipeline:
         """Give up these unfinished documents, or all; they fail saying so. Returns how many there were."""
         with self._indexes.changing:
             unfinished = self._queue.unfinished(document_ids)
+            # Of a book that was changed and waits, too: the indexes hold its earlier text.
+            ids = self._queue.chunk_ids([taken.document.id for taken in unfinished])
             indexed = [
                 taken.document.id
                 for taken in unfinished
-                if taken.document.state is DocumentState.FINDABLE_WORDS
+                if taken.document.state is not DocumentState.WAITING or ids[taken.document.id]
             ]
             self._indexes.forget(indexed)
             if indexed:

@@ -15,13 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from ingest.folder import LibraryFolder
+from ingest.folder import LibraryFolder, Look
 from ingest.indexes import Indexes
 from ingest.link import WorkerLink, WorkerLost
 from ingest.proof import Uncovered, probes
 from ingest.wire import Broken, Extract, Read, Unreadable
 from library.arrivals import Arrivals
-from library.errors import IndexUnavailable
+from library.errors import IndexUnavailable, UnreadableFile
 from library.queue import Queue, Taken, Text
 from library.values import DocumentState, IndexedChunk
 
@@ -64,8 +64,9 @@ class Reading:
     def work(self, on_findable: Callable[[], None]) -> None:
         """Read all that waits. Raises IndexUnavailable, RecordError and OSError when it cannot go on."""
         self._queue.reset_reading()  # after a crash, or after a failure of this very loop
+        self._clear()
         self._reshelve()
-        under_way: set[Future[_Done]] = set()
+        under_way: set[Future[_Done | None]] = set()
         done: list[_Done] = []
         due = 0.0
         try:
@@ -84,7 +85,7 @@ class Reading:
                 )
                 if finished and not done:
                     due = time.monotonic() + _COMMIT_AFTER_S
-                done += [future.result() for future in finished]
+                done += [one for future in finished if (one := future.result()) is not None]
                 if done and (not under_way or time.monotonic() >= due or _is_much(done)):
                     self._store(done)
                     done = []
@@ -105,11 +106,36 @@ class Reading:
             link.close()
         self._pool.shutdown(cancel_futures=True)
 
-    def _read(self, taken: Taken) -> _Done:
-        """In a thread of the pool: one document through a worker. Raises IndexUnavailable without a model."""
-        document = taken.document
-        if self._folder.look(document.path) is None:
+    def _read(self, taken: Taken) -> _Done | None:
+        """In a thread of the pool: one document through a worker. Raises IndexUnavailable without a model.
+
+        None when nothing is to be stored. A file that is written on meanwhile
+        stays in reading until it has settled and been received: half of it
+        would pass every proof, and the same content again is no change.
+        """
+        document, received = taken.document, Look(taken.document.size_bytes, taken.mtime_ns)
+        look = self._folder.look(document.path)
+        if look is None:
             return _Done(taken, None, None)
+        if not taken.digest:
+            return self._received_at_last(taken, look)
+        if look != received:
+            return None
+        done = self._through_a_worker(taken)
+        return None if self._folder.look(document.path) not in (received, None) else done
+
+    def _received_at_last(self, taken: Taken, look: Look) -> _Done | None:
+        """A file that could not even be received, retried: it fails again, or waits like any other."""
+        try:
+            file = self._folder.inspect(taken.document.path, look)
+        except UnreadableFile as error:
+            return _Done(taken, None, str(error))
+        if file is not None:
+            self._arrivals.receive(file, is_gone=self._folder.is_gone)
+        return None
+
+    def _through_a_worker(self, taken: Taken) -> _Done:
+        document = taken.document
         with self._a_worker() as link:
             self.at_hand[document.id] = document.path
             try:
@@ -197,6 +223,14 @@ class Reading:
             self._indexes.lexical.commit()
             if not self._queue.fail(taken.document.id, taken.digest, reason):
                 self._queue.forgotten([taken.document.id])
+
+    def _clear(self) -> None:
+        """Take out of the indexes what they hold of documents that have failed since, unread: emptied, say."""
+        while self._may_work() and (failed := self._queue.failed_with_text(_RESHELVED_AT_ONCE)):
+            with self._indexes.changing:
+                self._indexes.forget(failed)
+                self._indexes.lexical.commit()
+                self._queue.forgotten(failed)
 
     def _reshelve(self) -> None:
         """Index again under their new shelf what was moved; nothing is read or embedded for that."""

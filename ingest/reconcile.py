@@ -5,11 +5,19 @@ from an older copy holds less than the record claims; so does one whose process
 was killed between two steps, for a document or two. The words are added again
 from the record at once; vectors are left to the embedding loop. What is there
 is never done again.
+
+Totals that add up prove nothing where the indexes or the record were restored
+from a backup: a note that was edited since has as many chunks as before, and
+others. So a seal, new with each start and each end, is kept in both; where the
+two differ, every chunk is looked for by its id.
 """
 
 import logging
+import uuid
 from collections.abc import Sequence
+from pathlib import Path
 
+from library.facts import Facts
 from library.queue import Queue
 from library.record import batches
 from library.values import Document
@@ -19,12 +27,37 @@ from search.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
 
+_SEAL = "indexes.seal"
 
-def reconcile_words(queue: Queue, lexical: LexicalIndex, expected: int) -> None:
+
+class Seal:
+    """Tells whether the indexes and the record are those that were last used together."""
+
+    def __init__(self, facts: Facts, folder: Path) -> None:
+        self._facts, self._file = facts, folder / "seal.txt"
+
+    def is_whole(self) -> bool:
+        try:
+            return self._file.read_text() == self._facts.get(_SEAL)
+        except (OSError, ValueError):
+            return False
+
+    def renew(self) -> None:
+        """Raises OSError and RecordError; dying between the two, the next start looks closely."""
+        seal = uuid.uuid4().hex
+        self._facts.put(_SEAL, seal)
+        self._file.write_text(seal)
+
+
+def reconcile_words(queue: Queue, lexical: LexicalIndex, expected: int, *, closely: bool = False) -> None:
     """Add again the words of documents that the lexical index does not hold as the record has them."""
-    if lexical.count() == expected:
+    if lexical.count() == expected and not closely:
         return
     lacking = [document for document in queue.all_indexed() if lexical.count(document.id) != document.chunks]
+    if closely:
+        lacking += _of_another_edition(queue, lexical, {document.id for document in lacking})
+    if not lacking:
+        return
     log.warning("the lexical index does not hold %d documents as it should; adding them", len(lacking))
     for some in batches(lacking):
         for document in some:
@@ -33,13 +66,23 @@ def reconcile_words(queue: Queue, lexical: LexicalIndex, expected: int) -> None:
         lexical.commit()
 
 
-def reconcile_vectors(queue: Queue, mark: Watermark, vectors: VectorIndex) -> None:
+def _of_another_edition(queue: Queue, lexical: LexicalIndex, known: set[str]) -> list[Document]:
+    """Documents with as many chunks in the index as they should have, but others."""
+    found: list[Document] = []
+    for some in batches([document for document in queue.all_indexed() if document.id not in known]):
+        ids = queue.chunk_ids([document.id for document in some])
+        found += [document for document in some if not lexical.holds(ids[document.id])]
+    return found
+
+
+def reconcile_vectors(queue: Queue, mark: Watermark, vectors: VectorIndex, *, closely: bool = False) -> None:
     """Lower the watermark of documents whose vectors are not all in the index."""
-    if vectors.count() == mark.total():
+    if vectors.count() == mark.total() and not closely:
         return
     if vectors.count() == 0:
-        log.warning("the vector index is empty; embedding again")
-        mark.reset()
+        if mark.total():
+            log.warning("the vector index is empty; embedding again")
+            mark.reset()
         return
     lacking: list[str] = []
     for some in batches(queue.all_indexed()):

@@ -49,8 +49,8 @@ class Arrivals:
                 [reason for _, reason in refused]
             )
 
-    def mark_missing(self, paths: Iterable[str]) -> None:
-        """The files at, or in the folders at, these paths are gone. What is indexed stays, unseen.
+    def mark_missing(self, paths: Iterable[str], *, below: bool = True) -> None:
+        """The files at, or with `below` in the folders at, these paths are gone. What is indexed stays, unseen.
 
         Where the same content came by another name and still waits, it was
         moved by copying: the document goes there, and the one that waits goes.
@@ -65,13 +65,13 @@ class Arrivals:
                 for id_, path in session.execute(present.where(DocumentRow.path.in_(some))):
                     ids.append(id_)
                     files.add(path)
-            folders = gone - files
+            folders = gone - files if below else set()
             if folders:
-                below = present
+                inside = present
                 if len(folders) <= _FEW:
                     starts = (DocumentRow.path.startswith(f"{path}/", autoescape=True) for path in folders)
-                    below = present.where(or_(*starts))
-                ids += [id_ for id_, path in session.execute(below) if _lies_in(path, folders)]
+                    inside = present.where(or_(*starts))
+                ids += [id_ for id_, path in session.execute(inside) if _lies_in(path, folders)]
             now = self._clock()
             for some in batches(ids):
                 moved = hand_over(session, some, now)

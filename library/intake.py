@@ -177,8 +177,9 @@ class Intake:
     def _same(self, row: DocumentRow, file: FileSeen) -> None:
         self._place(row, file)
         return_from_missing(row)
-        if row.state == DocumentState.FAILED:
-            # Saved again by somebody who read why it failed. A scan does not come here.
+        if row.state in (DocumentState.FAILED, DocumentState.READING):
+            # Saved again by somebody who read why it failed; a scan does not come here. Or copied once
+            # more over itself while it was read: whoever reads it may have seen half of it.
             self._wait(row)
 
     def _new(self, file: FileSeen) -> DocumentRow:

@@ -41,14 +41,17 @@ _CHUNK_TEXTS = select(
 _INDEXED = DocumentRow.state.in_(
     (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 )
+# Of a document that must be read before it may be called findable, also when its file goes and comes back.
+_NOTHING: dict[str, Any] = {"chunks": 0, "embedded": 0, "rebuilt": 0}
 UNFINISHED = (DocumentState.WAITING, DocumentState.READING, DocumentState.FINDABLE_WORDS)
 
 
 class Taken(NamedTuple):
-    """A document in work, with the digest that its file had when the work began."""
+    """A document in work, with the digest and the date that its file had when it was received."""
 
     document: Document
     digest: str
+    mtime_ns: int
 
 
 class Text(NamedTuple):
@@ -134,12 +137,13 @@ class Queue:
     def advance(self, documents: Mapping[str, str], state: DocumentState) -> set[str]:
         """Move documents (id → digest) on; those whose file has changed or gone meanwhile are left out."""
         moved = set()
+        counts = _NOTHING if state is DocumentState.WAITING else {}
         with self._record.writing() as session:
             for some in batches(_ids_in_work(session, documents)):
                 session.execute(
                     update(DOCUMENTS)
                     .where(DOCUMENTS.c.id.in_(some))
-                    .values(state=state, reason=None, updated_at=self._clock())
+                    .values(state=state, reason=None, updated_at=self._clock(), **counts)
                 )
                 moved |= set(some)
         return moved
@@ -153,22 +157,27 @@ class Queue:
 
     def _fail(self, session: Session, ids: Sequence[str], reason: str) -> None:
         _drop_text(session, ids)
-        gone = {"chunks": 0, "embedded": 0, "rebuilt": 0}
         session.execute(
             update(DOCUMENTS)
             .where(DOCUMENTS.c.id.in_(ids))
-            .values(state=DocumentState.FAILED, reason=reason, updated_at=self._clock(), **gone)
+            .values(state=DocumentState.FAILED, reason=reason, updated_at=self._clock(), **_NOTHING)
         )
 
     def forgotten(self, document_ids: Sequence[str]) -> None:
-        """The indexes were emptied of these documents; those whose file went meanwhile must be read on its return."""
+        """The indexes were emptied of these documents; what is gone or failed must be read before it counts again."""
         with self._record.writing() as session:
             for some in batches(document_ids):
-                missing = [DocumentRow.id.in_(some), DocumentRow.state == DocumentState.MISSING]
-                ids = list(session.scalars(select(DocumentRow.id).where(*missing)))
+                unseen = DocumentRow.state.in_((DocumentState.MISSING, DocumentState.FAILED))
+                ids = list(session.scalars(select(DocumentRow.id).where(DocumentRow.id.in_(some), unseen)))
                 _drop_text(session, ids)
-                nothing = {"chunks": 0, "embedded": 0, "rebuilt": 0}
-                session.execute(update(DOCUMENTS).where(DOCUMENTS.c.id.in_(ids)).values(**nothing))
+                session.execute(update(DOCUMENTS).where(DOCUMENTS.c.id.in_(ids)).values(**_NOTHING))
+
+    def failed_with_text(self, limit: int) -> list[str]:
+        """Documents that fail although both indexes still hold their earlier text: the file was emptied, say."""
+        with self._record.reading() as session:
+            has_text = select(ChunkRow.id).where(ChunkRow.document_id == DocumentRow.id).exists()
+            failed = select(DocumentRow.id).where(DocumentRow.state == DocumentState.FAILED, has_text)
+            return list(session.scalars(failed.limit(limit)))
 
     # --- what the indexes need --------------------------------------------------------------------
 
@@ -248,12 +257,12 @@ class Queue:
     def retry(self, document_ids: Sequence[str] | None = None) -> int:
         """Have these failed documents, or all, wait to be read again; returns how many there were."""
         wanted = [DocumentRow.state == DocumentState.FAILED, *_named(document_ids)]
-        return self._change(wanted, state=DocumentState.WAITING, reason=None)
+        return self._change(wanted, state=DocumentState.WAITING, reason=None, **_NOTHING)
 
     def read_again(self, document: Document) -> bool:
         """Have a document wait to be read once more; False when it has changed since it was looked up."""
         wanted = [DocumentRow.id == document.id, DocumentRow.updated_at == document.updated_at]
-        return bool(self._change(wanted, state=DocumentState.WAITING, reason=None))
+        return bool(self._change(wanted, state=DocumentState.WAITING, reason=None, **_NOTHING))
 
     def unfinished(self, document_ids: Sequence[str] | None = None) -> list[Taken]:
         """Of these documents, or of all, those on their way."""
@@ -382,7 +391,7 @@ def with_shelf() -> Any:
 
 
 def taken_from(rows: Iterable[Any]) -> list[Taken]:
-    return [Taken(document_of(row, row.shelf), row.digest) for row in rows]
+    return [Taken(document_of(row, row.shelf), row.digest, row.mtime_ns) for row in rows]
 
 
 def _named(document_ids: Sequence[str] | None) -> tuple[ColumnElement[bool], ...]:

@@ -120,6 +120,15 @@ class LexicalIndex:
         found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
         return int(found.count)
 
+    def holds(self, chunk_ids: Sequence[str]) -> bool:
+        """Whether every one of these chunks is committed."""
+        if not chunk_ids:
+            return True
+        these = tantivy.Query.term_set_query(self._schema, "id", list(chunk_ids))
+        with _translated("The lexical index could not be read."):
+            found: Any = self._index.searcher().search(these, 1, count=True)
+        return int(found.count) == len(chunk_ids)
+
     def close(self) -> None:
         """Commit nothing; wait for merges and release the writer's lock."""
         with self._writing:

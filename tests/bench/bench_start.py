@@ -80,7 +80,7 @@ def fill(folder: Path) -> None:
             stacks.arrivals.receive(
                 FileSeen(path, seen.st_size, seen.st_mtime_ns, str(n), "markdown"), is_gone=lambda _: False
             )
-            [(document, digest)] = stacks.queue.begin_reading()
+            [(document, digest, _)] = stacks.queue.begin_reading()
             parts = [f"{n} {m} {text}" for m, text in enumerate(islice(texts, CHUNKS_A_DOCUMENT))]
             sections = tuple(
                 Section(m, 1, (f"Book {n}", f"Part {m}"), "", part) for m, part in enumerate(parts)

@@ -80,7 +80,7 @@ class Room:
     def add(self, name: str, chunks: int) -> str:
         """A document that is findable by words; returns its id."""
         self.arrivals.receive(FileSeen(f"s/{name}.md", 10, 1, name, "markdown"), is_gone=lambda _: False)
-        [(document, digest)] = self.queue.begin_reading()
+        [(document, digest, _)] = self.queue.begin_reading()
         parts = [f"{name} part {n}" for n in range(chunks)]
         sections = tuple(Section(n, 1, (name,), "", part) for n, part in enumerate(parts))
         text = Text(
@@ -164,7 +164,7 @@ def test_what_the_index_did_not_keep_is_read_once_more_and_then_said_to_be_lost(
     embedding = room.embedding(Link())
     embedding.work()
     assert room.states() == {"book": DocumentState.WAITING}
-    [(document, digest)] = room.queue.begin_reading()
+    [(document, digest, _)] = room.queue.begin_reading()
     sections, chunks = room.queue.text(id_)
     texts = [Chunk(c.ordinal, c.section, c.start, c.end, sections[c.section].text) for c in chunks]
     room.queue.store_texts([Text(id_, digest, Extracted("book", (), None, None, tuple(sections)), texts)])
@@ -214,3 +214,21 @@ def test_the_newest_document_is_embedded_first(room: Room) -> None:
     embedding.work()
     assert set(room.states().values()) == {DocumentState.FINDABLE}
     assert seen.index("new") < len(seen) - 250
+
+
+def test_a_note_need_not_wait_for_the_end_of_a_long_book_that_came_after_it(room: Room) -> None:
+    room.add("note", 2)
+    room.add("long book", 500)
+    link = Link()
+    seen: list[str] = []
+    really = link.send
+
+    def send(request: Embed) -> None:
+        seen.extend(text.split("\n")[1].split()[0] for text in request.texts)
+        really(request)
+
+    link.send = send  # type: ignore[method-assign]
+    room.embedding(link).work()
+    assert set(room.states().values()) == {DocumentState.FINDABLE}
+    assert seen.index("note") < 40
+    assert len(seen) == room.vectors.count() == 502

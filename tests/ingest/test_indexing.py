@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -363,3 +363,106 @@ def test_a_shelf_renamed_as_a_whole_is_found_under_its_new_name_and_nothing_is_e
     assert house.retriever.search("zebra", shelf="first").total == 0
     assert house.room.pipeline.progress().embedded_since_start == embedded
     assert house.catalogue.counts()[DocumentState.FINDABLE] == 12
+
+
+def test_a_file_copied_over_itself_while_it_is_read_is_found_whole(house: House) -> None:
+    whole = "\n\n".join(
+        f"# Part {n}\n\nThe lighthouse keeper noted sighting{n} in his log." for n in range(400)
+    )
+    house.room.pipeline.pause()
+    target = house.drop("log.md", whole)
+    house.until("log.md", DocumentState.WAITING)
+    with target.open("w") as copy:
+        copy.write(whole[: len(whole) // 2])
+        copy.flush()
+        house.room.pipeline.resume()
+        house.until("log.md", DocumentState.READING)
+        time.sleep(1)
+        copy.write(whole[len(whole) // 2 :])
+    assert house.findable("log.md").chunks >= 400
+    best = house.retriever.search("sighting399", limit=1).passages[0]
+    assert "sighting399" in best.excerpt.text
+
+
+def test_a_file_that_could_not_be_received_is_held_to_its_limits_when_it_is_retried(house: House) -> None:
+    target = house.drop("large.txt", "")
+    with target.open("w") as content:
+        content.truncate(house.config.ingest.max_file_mib * 1024 * 1024 + 1)
+    failed = house.until("large.txt", DocumentState.FAILED)
+    assert failed.reason
+    assert "max_file_mib" in failed.reason
+    assert house.room.pipeline.retry([failed.id]) == 1
+    again = house.until("large.txt", DocumentState.FAILED)
+    assert again.reason == failed.reason
+
+
+def test_of_a_file_that_was_emptied_nothing_stays_in_the_indexes(house: House) -> None:
+    target = house.drop("bees.md")
+    house.findable("bees.md")
+    target.write_text("")
+    house.until("bees.md", DocumentState.FAILED)
+    indexes = house.room.pipeline._indexes
+    until(lambda: indexes.lexical.count() == 0 == indexes.meaning.serving.vectors.count())
+
+
+def test_of_a_changed_book_that_is_cancelled_nothing_stays_in_the_indexes(house: House) -> None:
+    target = house.drop("bees.md")
+    house.findable("bees.md")
+    house.room.pipeline.pause()
+    target.write_text("# Wasps\n\nThey make paper.\n")
+    house.until("bees.md", DocumentState.WAITING)
+    assert house.room.pipeline.cancel() == 1
+    indexes = house.room.pipeline._indexes
+    assert indexes.lexical.count() == 0 == indexes.meaning.serving.vectors.count()
+
+
+def test_a_document_sent_back_to_be_read_is_not_findable_because_its_file_went_and_came(house: House) -> None:
+    target = house.drop("bees.md")
+    document = house.findable("bees.md")
+    house.room.pipeline.pause()
+    assert house.room.stacks.queue.read_again(document)
+    aside = target.rename(house.library.parent / "aside.md")
+    house.until("bees.md", DocumentState.MISSING)
+    aside.rename(target)
+    house.until("bees.md", DocumentState.WAITING)
+    house.room.pipeline.resume()
+    house.findable("bees.md")
+
+
+def test_indexes_restored_from_before_an_edit_are_brought_up_to_date(tmp_path: Path) -> None:
+    house = House(tmp_path).open()
+    target = house.drop("hint.md", "# Hint\n\nThe word is aardvark.\n")
+    house.findable("hint.md")
+    house.close()
+    shutil.copytree(tmp_path / "data" / "index", tmp_path / "backup")
+    house.open()
+    target.write_text("# Hint\n\nThe word is pangolin.\n")
+    until(lambda: house.found("pangolin") == ["hint.md"])
+    house.findable("hint.md")
+    house.close()
+    shutil.rmtree(tmp_path / "data" / "index")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data" / "index")
+    house.open()
+    try:
+        until(lambda: house.found("pangolin") == ["hint.md"])
+        house.findable("hint.md")
+        assert [checked.lost for checked in house.room.verification.run()] == [None]
+    finally:
+        house.close()
+
+
+def test_verification_goes_on_when_a_document_changes_while_it_is_looked_at(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.drop("bees.md")
+    document = house.findable("bees.md")
+    house.room.pipeline.pause()
+    queue = house.room.stacks.queue
+    look = queue.chunk_ids
+
+    def a_moment_later(ids: Sequence[str]) -> dict[str, list[str]]:
+        assert queue.read_again(document)
+        return {id_: of_one[:-1] for id_, of_one in look(ids).items()}
+
+    monkeypatch.setattr(queue, "chunk_ids", a_moment_later)
+    assert [checked.lost for checked in house.room.verification.run()] == [None]

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ingest.settling import Noticed
 from ingest.watch import FolderWatch
 from library.errors import RecordError
 from library.jobs import Jobs
@@ -84,7 +86,7 @@ def test_names_swapped_keep_their_documents(entrance: Entrance) -> None:
     b.rename(a)
     aside.rename(b)
     swapped = {"s/a.md": before["s/b.md"], "s/b.md": before["s/a.md"]}
-    until(lambda: ids(entrance.documents()) == swapped, entrance.states)
+    until(lambda: ids(entrance.documents()) == swapped, lambda: ids(entrance.documents()))
     entrance.until(findable("s/a.md", "s/b.md"))
 
 
@@ -440,3 +442,42 @@ def test_a_file_whose_date_lies_in_the_future_is_received_once_it_keeps_still(en
     path = entrance.drop("s/a.md")
     os.utime(path, (10**10, 10**10))
     entrance.received("s/a.md")
+
+
+def test_a_file_replaced_by_a_folder_of_its_name_is_missing(entrance: Entrance) -> None:
+    target = entrance.drop("owls.md")
+    entrance.received("owls.md")
+    target.unlink()
+    entrance.drop("owls.md/barn.md", "other words")
+    entrance.until({"owls.md": "missing", "owls.md/barn.md": "waiting"})
+
+
+def test_a_folder_that_is_back_before_its_going_was_believed_loses_no_document(entrance: Entrance) -> None:
+    entrance.drop("Birds/owls.md")
+    entrance.received("Birds/owls.md")
+    # Gone at the last look, which is believed later where much else is due; back by now.
+    entrance.inbox._gone["Birds"] = (Noticed("Birds", looked=True), time.monotonic())
+    entrance.inbox._believe_gone()
+    assert entrance.states() == {"Birds/owls.md": "waiting"}
+
+
+def test_folders_nested_too_deep_are_told_of_shortly_beside_names_that_are_no_text(tmp_path: Path) -> None:
+    entrance = Entrance(tmp_path)
+    here = os.open(entrance.library, os.O_RDONLY)
+    for _ in range(2100):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    Path(os.fsdecode(os.fsencode(entrance.library) + b"/bad\xff.md")).write_text("words")
+    try:
+        entrance.open()
+        trouble = entrance.inbox.trouble or ""
+        assert "nested deeper" in trouble
+        assert "permission" not in trouble
+        assert "not valid text" in trouble
+        assert len(trouble) < 500
+    finally:
+        entrance.close()
+        subprocess.run(["rm", "-rf", entrance.library], check=True)

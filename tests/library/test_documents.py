@@ -63,7 +63,7 @@ def chunks(text: str = TEXT) -> list[Chunk]:
 
 def read(books: Books) -> tuple[str, str]:
     """Take the next document through reading; its id and digest."""
-    [(document, digest)] = books.queue.begin_reading()
+    [(document, digest, _)] = books.queue.begin_reading()
     assert books.queue.store_texts([Text(document.id, digest, extracted(), chunks())])[document.id]
     assert books.queue.advance({document.id: digest}, DocumentState.FINDABLE_WORDS) == {document.id}
     return document.id, digest
