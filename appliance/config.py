@@ -48,7 +48,7 @@ class IngestConfig(_Part, frozen=True):
     poll_s: Annotated[float, Meta(ge=1)] = 15.0
     rescan_minutes: Annotated[float, Meta(gt=0)] = 10
     max_file_mib: _Positive = 512
-    min_free_mib: _NotNegative = 512
+    min_free_mib: Annotated[int, Meta(ge=64)] = 512
     file_timeout_s: Annotated[float, Meta(gt=0)] = 120
     worker_memory_mib: Annotated[int, Meta(ge=256)] = 2048
     threads: _NotNegative = 0  # 0: as many as there are cores

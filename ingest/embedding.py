@@ -74,7 +74,7 @@ class Embedding:
         self._cap = _FIRST_WINDOW  # after losses, the largest window that is tried
         self._quick = _LARGEST_WINDOW  # chunks that this machine embeds within a few seconds
         self._losses = 0  # of the same single chunk, in a row
-        self._redone: set[str] = set()  # digests of documents that were sent back once
+        self._redone: set[str] = set()  # documents, with their digest, that were sent back once
         self.rate = Rate()
 
     @property
@@ -229,8 +229,8 @@ class Embedding:
             return
         if not self._proves:
             raise IndexUnavailable("The index that is being built does not hold what was added to it.")
-        again = {id_: digest for id_, digest in documents.items() if digest not in self._redone}
-        self._redone |= set(again.values())
+        again = {id_: digest for id_, digest in documents.items() if f"{id_}/{digest}" not in self._redone}
+        self._redone |= {f"{id_}/{digest}" for id_, digest in again.items()}
         with self._indexes.changing:
             self._queue.advance(again, DocumentState.WAITING)
         for id_, digest in documents.items():

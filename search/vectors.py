@@ -11,6 +11,7 @@ resident memory, and the record already knows which chunks still lack their
 vector, so each batch is flushed instead, and redone when that was cut short.
 """
 
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,16 @@ from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.values import Candidate
 
+# A page of a memory map that the disk has no room for ends the process (SIGBUS), without a word.
+_ROOM_BYTES = 64 * 1024 * 1024
+
 
 class VectorIndex:
     """An open shard of `dimensions`-long unit vectors. One per process and path."""
 
     def __init__(self, path: Path, *, dimensions: int) -> None:
         """Open or create. Raises IndexUnavailable when it is damaged or of other dimensions."""
-        self._writing = threading.Lock()
+        self._writing, self._path = threading.Lock(), path
         with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
             if (path / "edge_config.json").exists():
                 shard = qdrant_edge.EdgeShard.load(str(path))
@@ -103,6 +107,8 @@ class VectorIndex:
     def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
         with self._writing:
             shard = self._open_shard()
+            if shutil.disk_usage(self._path).free < _ROOM_BYTES:
+                raise IndexUnavailable("The vector index could not be written: the disk is full. Make room.")
             with _translated("The vector index could not be written; is the disk full?"):
                 shard.update(operation)
                 shard.flush()

@@ -189,3 +189,11 @@ def test_a_chunk_moves_to_another_shelf_without_its_vector(vectors: VectorIndex)
     vectors.reshelve([chunk(1, "").id, chunk(7, "").id], "fire")
     assert vectors.search(unit(1), limit=5, shelf="water") == []
     assert [found.id for found in vectors.search(unit(1), limit=5, shelf="fire")] == [chunk(1, "").id]
+
+
+def test_a_full_disk_is_said_before_it_ends_the_process(
+    vectors: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.vectors._ROOM_BYTES", 2**62)
+    with pytest.raises(IndexUnavailable, match="disk is full"):
+        vectors.upsert([chunk(1, "")], [unit(1)])
