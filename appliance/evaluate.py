@@ -16,7 +16,7 @@ from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import Stacks, open_stacks
 from ingest.chunking import WordCounts, chunk
 from library.errors import InvalidRequest
-from library.queue import Text
+from library.texts import Text
 from library.values import DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter

@@ -22,7 +22,8 @@ from ingest.proof import Uncovered, probes
 from ingest.wire import Broken, Extract, Read, Unreadable
 from library.arrivals import Arrivals
 from library.errors import IndexUnavailable, UnreadableFile
-from library.queue import Queue, Taken, Text
+from library.queue import Queue, Taken
+from library.texts import Text
 from library.values import DocumentState, IndexedChunk
 
 log = logging.getLogger(__name__)

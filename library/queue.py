@@ -13,21 +13,19 @@ The newest document goes first, so that a book dropped today is not found only
 after the thirty thousand that were dropped yesterday.
 """
 
-import itertools
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, CursorResult, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from library.catalogue import document_of
 from library.models import CHUNKS, DOCUMENTS, SECTIONS, ChunkRow, DocumentRow, SectionRow, ShelfRow
 from library.record import ROWS_A_QUERY, Record, batches
-from library.values import Chunk, Document, DocumentState, Extracted, IndexedChunk, Section
+from library.texts import DESCRIBE, Text, chunk_rows, described, indexed, section_rows
+from library.values import Chunk, Document, DocumentState, IndexedChunk, Section
 
-_CHUNK_NAMESPACE = uuid.UUID("6f1c1a52-0d6b-5c3e-9d0f-2f7f3c1b8a11")
 _CHUNK_TEXTS = select(
     CHUNKS.c.id,
     CHUNKS.c.document_id,
@@ -52,25 +50,6 @@ class Taken(NamedTuple):
     document: Document
     digest: str
     mtime_ns: int
-
-
-class Text(NamedTuple):
-    """What reading a document brought."""
-
-    document_id: str
-    digest: str
-    extracted: Extracted
-    chunks: Sequence[Chunk]
-
-
-def chunk_id(document_id: str, digest: str, ordinal: int) -> str:
-    """The same content in the same document always gets the same id, so redoing is harmless.
-
-    The document is part of the name because two shelves may hold the same
-    file; the digest, because a citation must never open the words of another
-    edition.
-    """
-    return str(uuid.uuid5(_CHUNK_NAMESPACE, f"{document_id}/{digest}/{ordinal}"))
 
 
 class Queue:
@@ -120,18 +99,17 @@ class Queue:
                 )
                 if row.digest == read[row.id].digest
             }
-            stored = {id_: _indexed(read[id_], shelf) for id_, shelf in shelves.items()}
+            stored = {id_: indexed(read[id_], shelf) for id_, shelf in shelves.items()}
             _drop_text(session, list(stored))
-            sections = [row for id_ in stored for row in _section_rows(read[id_])]
-            chunks = [row for id_, chunks in stored.items() for row in _chunk_rows(read[id_], chunks)]
+            sections = [row for id_ in stored for row in section_rows(read[id_])]
+            chunks = [row for id_, chunks in stored.items() for row in chunk_rows(read[id_], chunks)]
             if sections:
                 session.execute(insert(SECTIONS), sections)
             if chunks:
                 session.execute(insert(CHUNKS), chunks)
             now = self._clock()
-            described = [_described(read[id_]) | {"updated_at": now} for id_ in stored]
-            if described:
-                session.execute(_DESCRIBE, described)
+            if stored:
+                session.execute(DESCRIBE, [described(read[id_]) | {"updated_at": now} for id_ in stored])
         return stored
 
     def advance(self, documents: Mapping[str, str], state: DocumentState) -> set[str]:
@@ -312,75 +290,6 @@ class Queue:
         with self._record.writing() as session:
             done = session.execute(update(DocumentRow).where(*wanted).values(**values))
             return done.rowcount if isinstance(done, CursorResult) else 0
-
-
-_DESCRIBE = (
-    update(DOCUMENTS)
-    .where(DOCUMENTS.c.id == bindparam("document_id"))
-    .values(embedded=0, rebuilt=0, reshelve=False)
-)
-
-
-def _described(text: Text) -> dict[str, Any]:
-    extracted = text.extracted
-    return {
-        "document_id": text.document_id,
-        "title": extracted.title,
-        "authors": list(extracted.authors),
-        "language": extracted.language,
-        "year": extracted.year,
-        "identifiers": list(extracted.identifiers),
-        "subjects": list(extracted.subjects),
-        "description": extracted.description,
-        "cover": extracted.cover,
-        "chunks": len(text.chunks),
-    }
-
-
-def _section_rows(text: Text) -> Iterator[dict[str, Any]]:
-    sections = text.extracted.sections
-    for section, start in zip(sections, section_starts(sections), strict=True):
-        yield {
-            "document_id": text.document_id,
-            "ordinal": section.ordinal,
-            "level": section.level,
-            "heading_path": list(section.heading_path),
-            "anchor": section.anchor,
-            "start": start,
-            "text": section.text,
-        }
-
-
-def _chunk_rows(text: Text, indexed: Sequence[IndexedChunk]) -> Iterator[dict[str, Any]]:
-    for chunk, with_id in zip(text.chunks, indexed, strict=True):
-        yield {
-            "id": with_id.id,
-            "document_id": text.document_id,
-            "section": chunk.section,
-            "ordinal": chunk.ordinal,
-            "start": chunk.start,
-            "end": chunk.end,
-        }
-
-
-def _indexed(text: Text, shelf: str | None) -> list[IndexedChunk]:
-    paths = {section.ordinal: section.heading_path for section in text.extracted.sections}
-    return [
-        IndexedChunk(
-            chunk_id(text.document_id, text.digest, chunk.ordinal),
-            text.document_id,
-            chunk.ordinal,
-            shelf,
-            paths[chunk.section],
-            chunk.text,
-        )
-        for chunk in text.chunks
-    ]
-
-
-def section_starts(sections: Sequence[Section]) -> list[int]:
-    """Where each section begins in the document's text, as `library.values.Section.start` has it."""
-    return [0, *itertools.accumulate(len(section.text) + 2 for section in sections)][: len(sections)]
 
 
 def with_shelf() -> Any:

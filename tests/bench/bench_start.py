@@ -19,7 +19,7 @@ from statistics import median
 
 from appliance.config import Config, PathsConfig
 from appliance.stacks import open_stacks
-from library.queue import Text
+from library.texts import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.embedder import DIMENSIONS

@@ -138,6 +138,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
                 "arrivals",
                 "intake",
                 "queue",
+                "texts",
                 "watermark",
                 "catalogue",
                 "excerpts",

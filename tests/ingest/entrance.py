@@ -11,8 +11,9 @@ from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.jobs import Jobs
 from library.models import DocumentRow
-from library.queue import Queue, Text
+from library.queue import Queue
 from library.record import Record
+from library.texts import Text
 from library.values import Chunk, Document, DocumentState, Extracted, Section
 from library.watermark import Watermark
 

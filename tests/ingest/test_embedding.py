@@ -15,8 +15,9 @@ from ingest.wire import Embed, Embedded, Reply
 from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable
-from library.queue import Queue, Text
+from library.queue import Queue
 from library.record import Record
+from library.texts import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.lexical import LexicalIndex

@@ -12,8 +12,9 @@ from library.errors import DocumentNotFound, InvalidRequest, PassageNotFound, Re
 from library.excerpts import Excerpts
 from library.jobs import Jobs
 from library.models import DocumentRow
-from library.queue import Queue, Text, chunk_id
+from library.queue import Queue
 from library.record import Record
+from library.texts import Text, chunk_id
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Receipt, Section
 from library.watermark import Watermark
 
