@@ -25,6 +25,7 @@ from ingest.formats import FORMATS
 from ingest.litter import is_companion, is_litter
 from ingest.mounts import Ground, ground
 from ingest.pinned import is_inside, open_inside
+from ingest.refusals import empty, too_large, unreadable_kind
 from library.errors import UnreadableFile
 from library.values import FileSeen
 
@@ -132,19 +133,13 @@ class LibraryFolder:
         """
         suffix = Path(relative).suffix.lower()
         if suffix not in FORMATS:
-            readable = ", ".join(sorted(FORMATS))
-            raise UnreadableFile(
-                f"Files of this kind ({suffix or 'without an ending'}) cannot be read. Readable are: {readable}."
-            )
+            raise unreadable_kind(suffix)
         if look.size_bytes == 0:
-            raise UnreadableFile("The file is empty. Copy it again from its source.")
+            raise empty()
         if look.size_bytes > self._max_file_mib * 1024 * 1024:
-            raise UnreadableFile(
-                f"The file is larger than {self._max_file_mib} MiB. "
-                "Split it, or raise `ingest.max_file_mib` in the configuration."
-            )
+            raise too_large(self._max_file_mib)
         try:
-            with self.open(relative) as content:
+            with open_inside(self.root, relative) as content:
                 digest = _digest(content, wanted)
                 same = _look(os.fstat(content.fileno())) == look
         except PermissionError as error:
@@ -158,14 +153,6 @@ class LibraryFolder:
                 f"The file cannot be read from the disk ({error.strerror}). Copy it again, or check the disk."
             ) from error
         return self.seen(relative, look, digest) if digest and same else None
-
-    def open(self, relative: str) -> BinaryIO:
-        """Open a file to read it. What was opened is checked, not what stood there before.
-
-        Between a look and an opening, a link can be put in a file's place.
-        Raises OSError; FileNotFoundError also for what is no file of the library.
-        """
-        return open_inside(self.root, relative)
 
     def _stat(self, relative: str) -> os.stat_result | None:
         """What lies at a path, followed to its end; None for what is no file of the library. Raises OSError."""

@@ -28,6 +28,7 @@ import msgspec
 
 from ingest.filenames import file_name, numbered
 from ingest.formats import FORMATS
+from ingest.refusals import empty, too_large, unreadable_kind
 from library.errors import UnreadableFile
 
 log = logging.getLogger(__name__)
@@ -60,19 +61,6 @@ class Landing:
         """Of the files that can be read, with their dot."""
         return tuple(sorted(FORMATS))
 
-    def kind_refusal(self, ending: str) -> str:
-        return (
-            f"Files of this kind ({ending or 'without an ending'}) cannot be read. "
-            f"Readable are: {', '.join(self.endings)}."
-        )
-
-    @property
-    def size_refusal(self) -> str:
-        return (
-            f"The file is larger than {self.max_file_mib} MiB. "
-            "Split it, or raise `ingest.max_file_mib` in the configuration."
-        )
-
     def begin(self, name: str, shelf: str | None) -> "Incoming":
         """Make room for a file. `shelf` comes from `filenames.shelf_name`.
 
@@ -81,7 +69,7 @@ class Landing:
         stored_as = file_name(name)
         ending = PurePosixPath(stored_as).suffix.lower()
         if ending not in FORMATS:
-            raise UnreadableFile(self.kind_refusal(ending))
+            raise unreadable_kind(ending)
         self.check_room()
         # In the shelf itself where it exists: it may be a disk of its own, and no link leads from disk to disk.
         with _told(), self.folder(shelf) as found:
@@ -166,7 +154,7 @@ class Incoming:
         with self._whole_or_nothing():
             self._size_bytes += len(content)
             if self._size_bytes > self._landing.max_file_mib * _MIB:
-                raise UnreadableFile(self._landing.size_refusal)
+                raise too_large(self._landing.max_file_mib)
             self._landing.check_room()
             self._digest.update(content)
             rest = memoryview(content)
@@ -180,7 +168,7 @@ class Incoming:
             raise ValueError("completed after its end")
         with self._whole_or_nothing():
             if not self._size_bytes:
-                raise UnreadableFile("The file is empty. Copy it again from its source.")
+                raise empty()
             with _told():
                 os.fsync(self._file)
             os.close(self._file)

@@ -68,7 +68,10 @@ class WorkerLink:
             raise self._lost(error) from error
 
     def halt(self) -> None:
-        """Hold the worker where it stands, until `go_on`. The time does not count against its limit."""
+        """Hold the worker where it stands, until `go_on`. The time does not count against its limit.
+
+        One that is started meanwhile runs until the next halt: it loads its libraries, and then is held.
+        """
         with self._changing:
             if self._halted_at is None:
                 self._halted_at = time.monotonic()

@@ -145,7 +145,6 @@ class Pipeline:
         return next(iter(self._troubles.values()), None)
 
     def progress(self) -> IngestProgress:
-        counts = self._catalogue.counts()
         amount = self._catalogue.amount()
         rate = self._embedding.rate.a_second()
         return IngestProgress(
@@ -153,8 +152,7 @@ class Pipeline:
             trouble=self.trouble,
             reading=tuple(self._reading.at_hand.values()),
             embedding=tuple(self._embedding.at_hand),
-            to_read=counts[DocumentState.WAITING] + counts[DocumentState.READING],
-            to_embed=counts[DocumentState.FINDABLE_WORDS],
+            documents=self._catalogue.counts(),
             chunks=amount.chunks,
             embedded=amount.embedded,
             embedded_since_start=self._embedding.rate.total,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from library.values import Amount
+from library.values import Amount, DocumentState
 
 
 class IngestProgress(msgspec.Struct, frozen=True):
@@ -12,14 +12,23 @@ class IngestProgress(msgspec.Struct, frozen=True):
     trouble: str | None  # a sentence, while ingest stands still for another reason
     reading: tuple[str, ...]  # paths of the files in the reading workers' hands
     embedding: tuple[str, ...]  # paths of the documents that vectors are computed for
-    to_read: int  # documents waiting or being read
-    to_embed: int  # documents findable by words only
+    documents: dict[DocumentState, int]  # every state is named
     chunks: int  # of all indexed documents
     embedded: int  # of these, how many have their vector
     embedded_since_start: int  # vectors that this process has added
     chunks_per_s: float | None  # vectors over the last half minute; None while none are computed
     remaining_s: float | None  # an estimate over all that is left; None where none can be made
     rebuilding: float | None  # 0..1, while an index for another embedding model is built beside
+
+    @property
+    def to_read(self) -> int:
+        """Documents waiting or being read."""
+        return self.documents[DocumentState.WAITING] + self.documents[DocumentState.READING]
+
+    @property
+    def to_embed(self) -> int:
+        """Documents findable by words only."""
+        return self.documents[DocumentState.FINDABLE_WORDS]
 
 
 def remaining_s(amount: Amount, chunks_per_s: float | None) -> float | None:

@@ -29,7 +29,7 @@ def readyz(state: State) -> Response[dict[str, Any]]:
 def status(state: State) -> dict[str, Any]:
     """How the appliance is: state of every part, in figures and sentences."""
     house: House = state.house
-    now = datetime.now(UTC)
+    now, ingest = datetime.now(UTC), status_of_ingest(house)
     chunks, embedded = house.catalogue.indexed_totals()
     disk = shutil.disk_usage(house.library_folder if house.library_folder.exists() else "/")
     return {
@@ -38,7 +38,7 @@ def status(state: State) -> dict[str, Any]:
         "uptime_s": round((now - house.started_at).total_seconds(), 1),
         "ready": not house.lacking(),
         "degraded": house.notices(),
-        "documents": house.catalogue.counts(),
+        "documents": ingest["documents"],
         "chunks": chunks,
         "vectors": embedded,
         "indexes": {
@@ -51,7 +51,7 @@ def status(state: State) -> dict[str, Any]:
             "state": house.models.state.value,
             "reason": house.models.reason,
         },
-        "ingest": status_of_ingest(house),
+        "ingest": ingest,
         "library_folder": str(house.library_folder),
         "disk_free_mib": disk.free // 2**20,
     }

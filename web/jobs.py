@@ -50,27 +50,26 @@ class Decided(msgspec.Struct, frozen=True):
 
 def ingest_shape(house: House) -> IngestShape:
     """How far ingest has come. The numbers of all states come from one look, so that they add up."""
-    progress, counts = house.pipeline.progress(), house.catalogue.counts()
-    noticed, total = house.inbox.unsettled, sum(counts.values())
+    progress, noticed = house.pipeline.progress(), house.inbox.unsettled
     return IngestShape(
         paused=progress.paused,
         trouble=house.inbox.trouble or progress.trouble,
         noticed=noticed,
-        documents=counts,
-        total=total,
-        to_read=counts[DocumentState.WAITING] + counts[DocumentState.READING],
-        to_embed=counts[DocumentState.FINDABLE_WORDS],
+        documents=progress.documents,
+        total=sum(progress.documents.values()),
+        to_read=progress.to_read,
+        to_embed=progress.to_embed,
         reading=progress.reading,
         embedding=progress.embedding,
         chunks=progress.chunks,
         embedded=progress.embedded,
         embedded_since_start=progress.embedded_since_start,
-        chunks_per_s=None if progress.chunks_per_s is None else round(progress.chunks_per_s, 1),
+        chunks_per_s=progress.chunks_per_s,
         remaining_s=None if progress.remaining_s is None else round(progress.remaining_s),
         rebuilding=progress.rebuilding,
-        share=share_done(progress, total - counts[DocumentState.MISSING]),
-        summary=summary(progress, counts, noticed),
-        done=done(counts),
+        share=share_done(progress),
+        summary=summary(progress, noticed),
+        done=done(progress.documents),
     )
 
 
@@ -138,6 +137,10 @@ def decide(house: House, document_id: str, what: str) -> DocumentShape:
 
 
 def status_of_ingest(house: House) -> dict[str, Any]:
-    """For /status: the same, with the last look through the folder."""
-    last: dict[str, Any] = {"last_scan": house.jobs.latest("scan")}
-    return {**msgspec.structs.asdict(ingest_shape(house)), **last}
+    """For /status: the same, with how the folder is followed and what was found beside documents."""
+    folder: dict[str, Any] = {
+        "watched_by": house.inbox.watched_by,
+        "passed_over": house.inbox.passed_over,
+        "last_scan": house.jobs.latest("scan"),
+    }
+    return {**msgspec.structs.asdict(ingest_shape(house)), **folder}

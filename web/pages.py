@@ -10,6 +10,7 @@ from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Template
 
+from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
 from library.values import DocumentState, Excerpt, Section
 from web.api import offset_of
@@ -104,8 +105,8 @@ def library(
             "results": _plain(slips.read(uploaded)),
             "endings": landing.endings,
             "max_bytes": landing.max_file_mib * 1024 * 1024,
-            "kind_refusal": landing.kind_refusal("…"),
-            "size_refusal": landing.size_refusal,
+            "kind_refusal": str(unreadable_kind("…")),
+            "size_refusal": str(too_large(landing.max_file_mib)),
         },
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),

@@ -21,25 +21,29 @@ def duration(seconds: float) -> str:
     raise AssertionError("infinity is the last bound")
 
 
-def share_done(progress: IngestProgress, documents: int) -> float:
-    """How far all of `documents` have come, 0..1.
+def share_done(progress: IngestProgress) -> float:
+    """How far all documents whose file is there have come, 0..1.
 
     Vectors take the time, so chunks are what is counted; documents that nobody
     has read yet are taken to have as many as the others.
     """
+    documents = sum(progress.documents.values()) - progress.documents[DocumentState.MISSING]
     if not documents:
         return 1.0
-    read = max(0, documents - progress.to_read) / documents
+    read = (documents - progress.to_read) / documents
     embedded = progress.embedded / progress.chunks if progress.chunks else 1.0
     return min(1.0, round(read * embedded, 4))
 
 
-def summary(progress: IngestProgress, counts: dict[DocumentState, int], noticed: int) -> str:
+def summary(progress: IngestProgress, noticed: int) -> str:
     """What ingest is at, in one or two sentences."""
-    to_read = counts[DocumentState.WAITING] + counts[DocumentState.READING] + noticed
-    to_embed = counts[DocumentState.FINDABLE_WORDS]
+    to_read, to_embed = progress.to_read + noticed, progress.to_embed
     if not to_read and not to_embed:
-        return "Everything has been read." if any(counts.values()) else "There is nothing to read yet."
+        return (
+            "Everything has been read."
+            if any(progress.documents.values())
+            else "There is nothing to read yet."
+        )
     parts = []
     if to_read:
         parts.append(f"{counted(to_read)} still to be read")

@@ -20,6 +20,7 @@ from ingest.extract import plugin
 from ingest.extract.language import stated_or_detected
 from ingest.formats import BUILT_IN, formats, plug_ins
 from ingest.limits import DEFAULT_LIMITS, Limits
+from ingest.refusals import empty, unreadable_kind
 from library.errors import UnreadableFile
 from library.values import Extracted
 
@@ -47,7 +48,7 @@ def extract(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
     extractor = _extractor(path)
     try:
         if path.stat().st_size == 0:
-            raise UnreadableFile("The file is empty. Copy it again from its source.")
+            raise empty()
         with _no_collection():
             extracted = extractor(path, limits)
     except OSError as error:
@@ -76,10 +77,7 @@ def _extractor(path: Path) -> Extractor:
     added = plug_ins().get(ending)
     if added is not None:
         return functools.partial(plugin.extract, added)
-    raise UnreadableFile(
-        f"Files of this kind ({ending or 'without an ending'}) cannot be read. "
-        f"Readable are: {', '.join(sorted(formats()))}."
-    )
+    raise unreadable_kind(ending)
 
 
 def _built_in(format_: str) -> Extractor:

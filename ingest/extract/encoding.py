@@ -15,6 +15,7 @@ import charset_normalizer
 from ingest.extract.language import likeliest
 from ingest.extract.outline import MIB
 from ingest.limits import Limits
+from ingest.refusals import empty
 from library.errors import UnreadableFile
 
 _MARKS = (  # UTF-32's mark begins with UTF-16's, so it is tried first
@@ -73,7 +74,7 @@ def read_text(path: Path, limits: Limits) -> str:
             "Check what kind of file it is, and give it the right ending."
         )
     if not text.strip():
-        raise UnreadableFile("The file is empty. Copy it again from its source.")
+        raise empty()
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -97,7 +98,7 @@ def decode_page_or_guess(page: bytes) -> str:
             "Check what kind of file it is, and give it the right ending."
         )
     if not text.strip():
-        raise UnreadableFile("The file is empty. Copy it again from its source.")
+        raise empty()
     return text
 
 

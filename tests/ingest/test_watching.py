@@ -19,7 +19,7 @@ from library.errors import RecordError
 from library.jobs import Jobs
 from library.values import Document
 from tests.ingest.entrance import Entrance, until
-from tests.places import ROOT
+from tests.places import ROOT, missing
 
 
 @pytest.fixture
@@ -348,7 +348,7 @@ def test_where_a_limit_of_the_kernels_is_met_files_are_noticed_all_the_same_and_
     lowered = f'echo {most} > /proc/sys/user/{limit} && exec "$@"'
     tried = ["unshare", "-Ur", "sh", "-c", f"echo {most} > /proc/sys/user/{limit}"]
     if subprocess.run(tried, check=False, capture_output=True).returncode:
-        pytest.skip("this machine lends no user namespaces")
+        missing("this machine lends no user namespaces")
     ran = subprocess.run(
         ["unshare", "-Ur", "sh", "-c", lowered, "sh", sys.executable, "-c", LIMITED, str(tmp_path), sentence],
         check=False,

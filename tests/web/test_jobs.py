@@ -99,7 +99,9 @@ def test_jobs_tell_how_far_ingest_has_come_and_the_numbers_add_up(quiet: Applian
     assert ingest["summary"] == "Everything has been read."
     assert answer["items"][0]["kind"] == "scan"
     assert answer["items"][0]["state"] == "done"
-    assert quiet.get("/status")[1]["ingest"].keys() == {*ingest, "last_scan"}
+    status_of_ingest = quiet.get("/status")[1]["ingest"]
+    assert status_of_ingest.keys() == {*ingest, "last_scan", "watched_by", "passed_over"}
+    assert status_of_ingest["watched_by"] == "events"
 
 
 def test_pause_keeps_documents_waiting_until_resumed(quiet: Appliance) -> None:

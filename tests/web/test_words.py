@@ -7,12 +7,17 @@ from ingest.progress import IngestProgress
 from library.values import DocumentState
 from web.words import done, duration, share_done, summary
 
-IDLE = IngestProgress(
-    paused=False, trouble=None, reading=(), embedding=(), to_read=0, to_embed=0, chunks=0, embedded=0,
-    embedded_since_start=0, chunks_per_s=None, remaining_s=None, rebuilding=None,
-
-)  # fmt: skip
 NONE = dict.fromkeys(DocumentState, 0)
+IDLE = IngestProgress(
+    paused=False, trouble=None, reading=(), embedding=(), documents=NONE, chunks=0, embedded=0,
+    embedded_since_start=0, chunks_per_s=None, remaining_s=None, rebuilding=None,
+)  # fmt: skip
+
+
+def with_documents(
+    progress: IngestProgress, counts: dict[DocumentState, int], **changes: object
+) -> IngestProgress:
+    return msgspec.structs.replace(progress, documents=NONE | counts, **changes)
 
 
 @pytest.mark.parametrize(
@@ -34,27 +39,26 @@ def test_an_estimate_is_never_more_exact_than_it_is(seconds: float, words: str) 
 
 
 def test_the_share_counts_what_nobody_has_read_yet() -> None:
-    assert share_done(IDLE, 0) == 1
-    assert share_done(IDLE, 3) == 1
-    half_read = msgspec.structs.replace(IDLE, to_read=5, chunks=100, embedded=50)
-    assert share_done(half_read, 10) == 0.25
-    assert share_done(msgspec.structs.replace(half_read, to_read=20), 10) == 0
+    assert share_done(IDLE) == 1
+    assert share_done(with_documents(IDLE, {DocumentState.FINDABLE: 3})) == 1
+    half_read = {DocumentState.WAITING: 4, DocumentState.READING: 1, DocumentState.FINDABLE_WORDS: 5}
+    assert share_done(with_documents(IDLE, half_read, chunks=100, embedded=50)) == 0.25
+    gone_too = half_read | {DocumentState.MISSING: 90}
+    assert share_done(with_documents(IDLE, gone_too, chunks=100, embedded=50)) == 0.25
+    assert share_done(with_documents(IDLE, {DocumentState.WAITING: 20})) == 0
 
 
 def test_a_summary_says_what_is_left_how_fast_it_goes_and_how_long() -> None:
-    assert summary(IDLE, NONE | {DocumentState.FINDABLE: 1}, 0) == "Everything has been read."
-    assert summary(IDLE, NONE, 0) == "There is nothing to read yet."
-    counts = NONE | {DocumentState.WAITING: 1200, DocumentState.READING: 1, DocumentState.FINDABLE_WORDS: 1}
-    going = msgspec.structs.replace(IDLE, chunks_per_s=63.6, remaining_s=250)
-    assert summary(going, counts, 0) == (
+    assert summary(with_documents(IDLE, {DocumentState.FINDABLE: 1}), 0) == "Everything has been read."
+    assert summary(IDLE, 0) == "There is nothing to read yet."
+    counts = {DocumentState.WAITING: 1200, DocumentState.READING: 1, DocumentState.FINDABLE_WORDS: 1}
+    going = with_documents(IDLE, counts, chunks_per_s=63.6, remaining_s=250)
+    assert summary(going, 0) == (
         "1,201 documents still to be read; 1 document findable by words, by meaning soon. "
         "64 passages a second, about 4 minutes left."
     )
-    assert (
-        summary(msgspec.structs.replace(going, paused=True), NONE, 2)
-        == "Paused. 2 documents still to be read."
-    )
-    assert summary(IDLE, NONE, 1) == "1 document still to be read."
+    assert summary(with_documents(going, {}, paused=True), 2) == "Paused. 2 documents still to be read."
+    assert summary(IDLE, 1) == "1 document still to be read."
 
 
 def test_what_can_be_found_is_never_none_of_none_and_what_is_gone_is_named() -> None:
@@ -68,7 +72,5 @@ def test_what_can_be_found_is_never_none_of_none_and_what_is_gone_is_named() -> 
 
 
 def test_a_paused_library_promises_nothing_soon() -> None:
-    paused = msgspec.structs.replace(IDLE, paused=True)
-    assert summary(paused, NONE | {DocumentState.FINDABLE_WORDS: 2}, 0) == (
-        "Paused. 2 documents findable by words, by meaning after the pause."
-    )
+    paused = with_documents(IDLE, {DocumentState.FINDABLE_WORDS: 2}, paused=True)
+    assert summary(paused, 0) == ("Paused. 2 documents findable by words, by meaning after the pause.")
