@@ -134,6 +134,8 @@ class Embedding:
             raise IndexUnavailable(reply.reason)
         if not isinstance(reply, Embedded):
             raise IndexUnavailable("The embedding worker answered out of turn.")
+        if len(reply.vectors) != 4 * self.side.embedder.dimensions * len(window.chunks):
+            raise IndexUnavailable("The embedding worker answered with too few vectors, or too many.")
         self._losses = 0
         self._cap = min(_LARGEST_WINDOW, 2 * self._cap)
         self._quick = max(_SMALLEST_WINDOW, int(len(window.chunks) / max(reply.cost_s, 1e-3) * _WINDOW_S))

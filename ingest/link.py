@@ -24,9 +24,10 @@ _LOOK_EVERY_S = 0.5
 class WorkerLost(Exception):
     """The worker died, hung or answered nonsense. `str()` ends a sentence: "… it crashed"."""
 
-    def __init__(self, how: str, *, killed: bool = False) -> None:
+    def __init__(self, how: str, *, killed: bool = False, closed: bool = False) -> None:
         super().__init__(how)
         self.killed = killed  # from outside: by a person, or by the kernel when memory ran out
+        self.closed = closed  # by us, for good: it says nothing about what it was at
 
 
 class WorkerLink:
@@ -37,6 +38,7 @@ class WorkerLink:
         self._orders, self._timeout_s = orders, timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
+        self._under_way = 0  # requests that this very worker was sent and has not answered
         self._changing = threading.Lock()
         self._closed = False
         self._halted_at: float | None = None
@@ -49,12 +51,20 @@ class WorkerLink:
         return process.pid if process is not None and process.poll() is None else None
 
     def send(self, request: Request) -> None:
-        """Hand over a request; several may be under way, and are answered in order. Raises WorkerLost."""
-        wire = self._wire if self.pid is not None and self._wire is not None else self._start()
+        """Hand over a request; several may be under way, and are answered in order. Raises WorkerLost.
+
+        Also when the worker has died over earlier ones: a fresh worker knows
+        nothing of those, and its reply would be taken for theirs.
+        """
+        alive = self.pid is not None
+        if not alive and self._under_way:
+            raise self._lost(EOFError("it died over an earlier request"))
+        wire = self._wire if alive and self._wire is not None else self._start()
         try:
             wire.send(request)
         except OSError as error:
             raise self._lost(error) from error
+        self._under_way += 1
 
     def receive(self) -> Reply:
         """The reply to the oldest request under way. Raises WorkerLost."""
@@ -63,9 +73,11 @@ class WorkerLink:
             raise WorkerLost("the worker was not running")
         try:
             self._wait_for_reply(wire)
-            return wire.receive_reply()
+            reply = wire.receive_reply()
         except (OSError, EOFError, ValueError, msgspec.MsgspecError) as error:
             raise self._lost(error) from error
+        self._under_way -= 1
+        return reply
 
     def halt(self) -> None:
         """Hold the worker where it stands, until `go_on`. The time does not count against its limit.
@@ -116,6 +128,7 @@ class WorkerLink:
     def _end(self) -> None:
         process, wire = self._process, self._wire
         self._process = self._wire = None
+        self._under_way = 0
         if process is not None:
             process.kill()
             process.wait()
@@ -125,7 +138,7 @@ class WorkerLink:
     def _start(self) -> Wire:
         with self._changing:
             if self._closed:
-                raise WorkerLost("the worker was closed")
+                raise WorkerLost("the worker was closed", closed=True)
             self._end()
             return self._spawn()
 
@@ -156,6 +169,8 @@ class WorkerLink:
                 process.wait(1)  # the kernel closes the socket a moment before it reaps
         code = process.poll() if process is not None else None
         self.restart()
+        if self._closed:
+            return WorkerLost("the worker was closed", closed=True)
         if code is not None and code < 0:
             killed = -code in (signal.SIGKILL, signal.SIGTERM)
             return WorkerLost(f"it crashed the reader ({signal.Signals(-code).name})", killed=killed)

@@ -19,7 +19,7 @@ from ingest.folder import LibraryFolder, Look
 from ingest.indexes import Indexes
 from ingest.link import WorkerLink, WorkerLost
 from ingest.proof import Uncovered, probes
-from ingest.wire import Broken, Extract, Read, Unreadable
+from ingest.wire import Broken, Extract, Read, Reply, Unreadable
 from library.arrivals import Arrivals
 from library.errors import IndexUnavailable, UnreadableFile
 from library.queue import Queue, Taken
@@ -34,6 +34,7 @@ _COMMIT_AFTER_DOCUMENTS = 200
 _COMMIT_AFTER_CHARACTERS = 16_000_000
 _TAKEN_AHEAD = 8  # documents a worker, so that it never waits for the record
 _RESHELVED_AT_ONCE = 50
+_KILLS_OF_ONE_FILE = 3  # from outside, which is rarely the file's fault, before it is given up
 
 
 class _Done(NamedTuple):
@@ -135,13 +136,16 @@ class Reading:
             self._arrivals.receive(file, is_gone=self._folder.is_gone)
         return None
 
-    def _through_a_worker(self, taken: Taken) -> _Done:
+    def _through_a_worker(self, taken: Taken) -> _Done | None:
+        """What a worker says of it; None when all is to end."""
         document = taken.document
         with self._a_worker() as link:
             self.at_hand[document.id] = document.path
             try:
-                reply = link.call(Extract(document.path))
+                reply = self._asked(link, Extract(document.path))
             except WorkerLost as error:
+                if error.closed:
+                    return None
                 how = f"It could not be read: {error}. The file is damaged, or too large for this machine."
                 if error.killed:
                     how = (
@@ -158,6 +162,17 @@ class Reading:
         return _Done(
             taken, None, reply.reason if isinstance(reply, Unreadable) else "The reader answered out of turn."
         )
+
+    @staticmethod
+    def _asked(link: WorkerLink, request: Extract) -> Reply:
+        """The reply; asked again when something outside ended the worker. Raises WorkerLost."""
+        for _ in range(_KILLS_OF_ONE_FILE - 1):
+            try:
+                return link.call(request)
+            except WorkerLost as error:
+                if not error.killed:
+                    raise
+        return link.call(request)
 
     @contextmanager
     def _a_worker(self) -> Iterator[WorkerLink]:

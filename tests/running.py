@@ -109,9 +109,13 @@ class Appliance:
 
     def ask(self, question: str, shelf: str | None = None) -> list[tuple[str, Any]]:
         """The events of an answer."""
-        _, _, body = self.request("POST", "/api/ask", {"question": question, "shelf": shelf})
+        return self.events("/api/ask", {"question": question, "shelf": shelf})
+
+    def events(self, path: str, body: object) -> list[tuple[str, Any]]:
+        """All server-sent events that a POST is answered with."""
+        _, _, answer = self.request("POST", path, body)
         events = []
-        for block in body.decode().strip().split("\n\n"):
+        for block in answer.decode().strip().split("\n\n"):
             fields = dict(line.split(": ", 1) for line in block.split("\n"))
             events.append((fields["event"], json.loads(fields["data"])))
         return events

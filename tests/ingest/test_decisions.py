@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.link import WorkerLink
 from ingest.pipeline import CANCELLED
 from ingest.verification import Verification
 from library.values import DocumentState
@@ -188,7 +189,9 @@ def test_verification_proves_a_whole_library_and_names_what_is_lost(house: House
     assert [checked.lost for checked in verification(house).run()] == [None] * 4
 
 
-def test_a_killed_reading_worker_says_so_and_a_retry_reads_the_file(house: House, tmp_path: Path) -> None:
+@pytest.fixture
+def slow_file(house: House, tmp_path: Path) -> WorkerLink:
+    """A file that takes seconds to read is being read; the link to who reads it."""
     target = house.library / "s" / "big.md"
     target.parent.mkdir()
     written = tmp_path / "big.md"
@@ -196,9 +199,36 @@ def test_a_killed_reading_worker_says_so_and_a_retry_reads_the_file(house: House
         "# Big\n\n" + "\n\n".join(f"Paragraph {n} of *many* tells of [zebras](z)." for n in range(40_000))
     )
     written.rename(target)
-    link = until(lambda: next((link for link in house.room.pipeline._reading._links if link.pid), None))
+    links = house.room.pipeline._reading._links
+    link: WorkerLink = until(lambda: next((link for link in links if link.pid), None))
     until(lambda: house.room.pipeline.progress().reading == ("s/big.md",))
-    os.kill(link.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    return link
+
+
+def test_a_reading_worker_that_is_killed_again_and_again_says_so_and_a_retry_reads_the_file(
+    house: House, slow_file: WorkerLink
+) -> None:
+    killed = set()
+    while len(killed) < 3:
+        pid = until(lambda: slow_file.pid not in killed and slow_file.pid)
+        killed.add(pid)
+        os.kill(pid, signal.SIGKILL)
     failed = house.until("s/big.md", DocumentState.FAILED)
     assert "SIGKILL" in str(failed.reason)
     assert "Try it again" in str(failed.reason)
+    assert house.room.pipeline.retry() == 1
+    house.until("s/big.md", DocumentState.FINDABLE_WORDS)
+
+
+def test_a_reading_worker_that_is_killed_once_costs_only_time(house: House, slow_file: WorkerLink) -> None:
+    assert slow_file.pid
+    os.kill(slow_file.pid, signal.SIGKILL)
+    house.until("s/big.md", DocumentState.FINDABLE_WORDS)
+
+
+def test_a_file_that_was_being_read_when_the_house_stopped_is_read_after_the_next_start(
+    house: House, slow_file: WorkerLink
+) -> None:
+    house.close()
+    house.open()
+    house.until("s/big.md", DocumentState.FINDABLE_WORDS)

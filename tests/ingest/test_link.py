@@ -14,6 +14,7 @@ from ingest.link import WorkerLink, WorkerLost
 from ingest.pinned import open_inside, pinned
 from ingest.wire import Broken, Embed, Embedded, Extract, Read, Unreadable, WorkerOrders
 from search.embedder import DIMENSIONS
+from tests.ingest.test_indexing import until
 from tests.places import embedding_model
 
 pytestmark = pytest.mark.models
@@ -93,6 +94,35 @@ def test_a_killed_worker_is_lost_and_the_next_call_starts_another(link: WorkerLi
         link.receive()
     assert isinstance(link.call(Extract(note(tmp_path))), Read)
     assert link.pid != first
+
+
+def test_a_worker_that_died_over_one_request_is_not_replaced_for_the_next(link: WorkerLink) -> None:
+    link.call(Embed(["warm up"]))
+    first = link.pid
+    assert first
+    link.halt()
+    link.send(Embed(["boil the water"]))
+    os.kill(first, signal.SIGKILL)
+    link.go_on()
+    until(lambda: link.pid is None)
+    with pytest.raises(WorkerLost) as lost:  # else its reply were taken for the first one's
+        link.send(Embed(["a goat on the hill", "a hen in the yard"]))
+    assert lost.value.killed
+    with pytest.raises(WorkerLost):
+        link.receive()
+    reply = link.call(Embed(["one", "two", "three"]))
+    assert isinstance(reply, Embedded)
+    assert len(reply.vectors) == 3 * 4 * DIMENSIONS
+
+
+def test_a_link_that_is_closed_says_so_of_the_call_under_way(link: WorkerLink, tmp_path: Path) -> None:
+    link.call(Extract(note(tmp_path)))
+    link.halt()
+    link.send(Extract(note(tmp_path)))
+    threading.Timer(0.3, link.close).start()
+    with pytest.raises(WorkerLost) as lost:
+        link.receive()
+    assert lost.value.closed
 
 
 def test_a_worker_that_hangs_runs_into_its_time_limit_and_is_ended(tmp_path: Path) -> None:
