@@ -91,15 +91,18 @@ class Queue:
         """
         read = {text.document_id: text for text in texts}
         with self._record.writing() as session:
-            shelves = {
-                row.id: row.shelf
+            current = {
+                row.id: row
                 for some in batches(list(read))
                 for row in session.execute(
                     with_shelf().where(DocumentRow.id.in_(some), DocumentRow.state == DocumentState.READING)
                 )
                 if row.digest == read[row.id].digest
             }
-            stored = {id_: indexed(read[id_], shelf) for id_, shelf in shelves.items()}
+            stored = {
+                id_: indexed(read[id_], shelf=row.shelf, file_format=row.format)
+                for id_, row in current.items()
+            }
             _drop_text(session, list(stored))
             sections = [row for id_ in stored for row in section_rows(read[id_])]
             chunks = [row for id_, chunks in stored.items() for row in chunk_rows(read[id_], chunks)]
@@ -184,7 +187,7 @@ class Queue:
         """The chunks of each document from an ordinal up to another, document after document."""
         whole = [document.id for document, first, stop in ranges if first == 0 and stop >= document.chunks]
         rows: dict[str, list[IndexedChunk]] = {document.id: [] for document, _, _ in ranges}
-        shelves = {document.id: document.shelf for document, _, _ in ranges}
+        labels = {document.id: document.labels for document, _, _ in ranges}
         with self._record.reading() as session:
             wanted: list[ColumnElement[bool]] = [CHUNKS.c.document_id.in_(some) for some in batches(whole)]
             wanted += [
@@ -199,7 +202,7 @@ class Queue:
                             row.id,
                             row.document_id,
                             row.ordinal,
-                            shelves[row.document_id],
+                            labels[row.document_id],
                             tuple(row.heading_path),
                             row.text,
                         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, update
 
 from library.models import DOCUMENTS
-from library.values import Chunk, Extracted, IndexedChunk, Section
+from library.values import Chunk, Extracted, IndexedChunk, Labels, Section
 
 _CHUNK_NAMESPACE = uuid.UUID("6f1c1a52-0d6b-5c3e-9d0f-2f7f3c1b8a11")
 
@@ -85,14 +85,16 @@ def chunk_rows(text: Text, indexed: Sequence[IndexedChunk]) -> Iterator[dict[str
         }
 
 
-def indexed(text: Text, shelf: str | None) -> list[IndexedChunk]:
+def indexed(text: Text, *, shelf: str | None, file_format: str) -> list[IndexedChunk]:
+    read = text.extracted
+    labels = Labels(shelf, read.title, read.authors, read.language, file_format, read.year, read.subjects)
     paths = {section.ordinal: section.heading_path for section in text.extracted.sections}
     return [
         IndexedChunk(
             chunk_id(text.document_id, text.digest, chunk.ordinal),
             text.document_id,
             chunk.ordinal,
-            shelf,
+            labels,
             paths[chunk.section],
             chunk.text,
         )

@@ -89,6 +89,12 @@ class Document(msgspec.Struct, frozen=True):
     received_at: datetime
     updated_at: datetime
 
+    @property
+    def labels(self) -> "Labels":
+        return Labels(
+            self.shelf, self.title, self.authors, self.language, self.format, self.year, self.subjects
+        )
+
 
 class Amount(msgspec.Struct, frozen=True):
     """How much there is, over all documents that are indexed or on their way."""
@@ -137,13 +143,25 @@ class Receipt(enum.Enum):
     SAME = "same"
 
 
+class Labels(msgspec.Struct, frozen=True):
+    """What a document is filtered and counted by; the same for each of its chunks."""
+
+    shelf: str | None = None
+    title: str = ""
+    authors: tuple[str, ...] = ()
+    language: str | None = None  # BCP 47, lowercase
+    format: str = ""
+    year: int | None = None
+    subjects: tuple[str, ...] = ()
+
+
 class IndexedChunk(msgspec.Struct, frozen=True):
     """A chunk as both indexes take it."""
 
     id: str
     document_id: str
     ordinal: int
-    shelf: str | None
+    labels: Labels
     heading_path: tuple[str, ...]
     text: str
 

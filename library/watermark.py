@@ -79,7 +79,9 @@ class Watermark:
             return {
                 id_: chunks
                 for id_, digest, mark, chunks, shelf in rows
-                if digest == digests[id_] and mark == firsts[id_].ordinal and shelf == firsts[id_].shelf
+                if digest == digests[id_]
+                and mark == firsts[id_].ordinal
+                and shelf == firsts[id_].labels.shelf
             }
 
     def raise_to(self, upto: Mapping[str, int]) -> None:

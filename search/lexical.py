@@ -66,7 +66,7 @@ class LexicalIndex:
                 document = tantivy.Document()
                 document.add_text("id", chunk.id)
                 document.add_text("document", chunk.document_id)
-                document.add_text("shelf", chunk.shelf or "")
+                document.add_text("shelf", chunk.labels.shelf or "")
                 document.add_text("text", chunk.indexed_text)
                 with _translated("The lexical index could not be written."):
                     writer.add_document(document)

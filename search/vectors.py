@@ -46,7 +46,7 @@ class VectorIndex:
     def upsert(self, chunks: Sequence[IndexedChunk], vectors: Sequence[Sequence[float]]) -> None:
         """Add or replace the chunks' vectors, one of length `dimensions` each; durable on return."""
         points = [
-            qdrant_edge.Point(chunk.id, list(vector), {"shelf": chunk.shelf or ""})
+            qdrant_edge.Point(chunk.id, list(vector), {"shelf": chunk.labels.shelf or ""})
             for chunk, vector in zip(chunks, vectors, strict=True)
         ]
         self._update(qdrant_edge.UpdateOperation.upsert_points(points))

@@ -26,7 +26,7 @@ import numpy as np
 import tokenizers
 
 from ingest.chunking import WordCounts, chunk
-from library.values import IndexedChunk, Section, indexed_text
+from library.values import IndexedChunk, Labels, Section, indexed_text
 from search.embedder import BUDGET_TOKENS, TOKENIZER_FILE, Embedder, TokenCounter
 from search.fusion import fuse
 from search.lexical import LexicalIndex
@@ -321,7 +321,8 @@ def rankings(
     with tempfile.TemporaryDirectory() as scratch:
         lexical = LexicalIndex(Path(scratch) / "lexical")
         lexical.add(
-            IndexedChunk(str(at), piece.document, at, None, (), piece.text) for at, piece in enumerate(pieces)
+            IndexedChunk(str(at), piece.document, at, Labels(), (), piece.text)
+            for at, piece in enumerate(pieces)
         )
         lexical.commit()
         fused = []

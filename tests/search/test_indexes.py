@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from library.errors import IndexUnavailable
-from library.values import IndexedChunk
+from library.values import IndexedChunk, Labels
 from search.analysis import terms
 from search.lexical import LexicalIndex
 from search.vectors import VectorIndex
@@ -17,7 +17,9 @@ D = 8
 
 
 def chunk(n: int, text: str, *, document: str = "doc", shelf: str | None = "water") -> IndexedChunk:
-    return IndexedChunk(f"00000000-0000-0000-0000-{n:012d}", document, n, shelf, ("Book", "Chapter"), text)
+    return IndexedChunk(
+        f"00000000-0000-0000-0000-{n:012d}", document, n, Labels(shelf), ("Book", "Chapter"), text
+    )
 
 
 def unit(seed: int) -> list[float]:
