@@ -12,8 +12,8 @@ from sqlalchemy import Select, func, select
 from library.catalogue import document_of
 from library.errors import PassageNotFound
 from library.models import ChunkRow, DocumentRow, SectionRow, ShelfRow
-from library.record import Record
-from library.values import DocumentState, Excerpt, Section
+from library.record import Record, batches
+from library.values import DocumentState, Excerpt, Labels, Origin, Section
 
 # A document in one of these states shows nothing of itself: its file is gone,
 # or what it held could not be read. Its chunks may still be in an index.
@@ -36,6 +36,26 @@ class Excerpts:
         if chunk_id not in found:
             raise PassageNotFound(chunk_id)
         return found[chunk_id]
+
+    def origins(self, chunk_ids: Sequence[str]) -> dict[str, Origin]:
+        """Which document each of the chunks is of; those that may not be seen are left out.
+
+        Two narrow queries and no text: a result of hundreds of passages is
+        sorted, grouped and counted by this.
+        """
+        held: dict[str, str] = {}
+        origins: dict[str, Origin] = {}
+        with self._record.reading() as session:
+            for some in batches(chunk_ids):
+                held |= dict(
+                    session.execute(
+                        select(ChunkRow.id, ChunkRow.document_id).where(ChunkRow.id.in_(some))
+                    ).tuples()
+                )
+            for some in batches(list(dict.fromkeys(held.values()))):
+                for id_, received_at, *labels in session.execute(_origins().where(DocumentRow.id.in_(some))):
+                    origins[id_] = Origin(id_, _labels(*labels), received_at)
+        return {id_: origins[of] for id_, of in held.items() if of in origins}
 
     def outline(self, document_id: str) -> list[Section]:
         """A document's sections in reading order, without their text."""
@@ -74,6 +94,24 @@ class Excerpts:
         return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
 
 
+def _origins() -> Any:
+    return (
+        select(
+            DocumentRow.id,
+            DocumentRow.received_at,
+            ShelfRow.name,
+            DocumentRow.title,
+            DocumentRow.authors,
+            DocumentRow.language,
+            DocumentRow.format,
+            DocumentRow.year,
+            DocumentRow.subjects,
+        )
+        .outerjoin(ShelfRow, ShelfRow.id == DocumentRow.shelf_id)
+        .where(DocumentRow.state.not_in(_UNSEEN))
+    )
+
+
 def _excerpts() -> Select[Any]:
     return (
         select(
@@ -101,3 +139,15 @@ def _excerpts() -> Select[Any]:
 def _excerpt(row: Any) -> Excerpt:
     id_, document, shelf, ordinal, section, path, anchor, start, end, text = row
     return Excerpt(id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text)
+
+
+def _labels(
+    shelf: str | None,
+    title: str,
+    authors: list[str],
+    language: str | None,
+    format_: str,
+    year: int | None,
+    subjects: list[str],
+) -> Labels:
+    return Labels(shelf, title, tuple(authors), language, format_, year, tuple(subjects))

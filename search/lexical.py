@@ -21,6 +21,7 @@ import tantivy
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.analysis import ANALYSER, analyser, terms
+from search.query import Query
 from search.values import Candidate
 
 # One thread and the smallest heap that tantivy accepts comfortably: the writer
@@ -84,8 +85,11 @@ class LexicalIndex:
                 self._open_writer().commit()
             self._index.reload()
 
-    def search(self, query: str, *, limit: int, shelf: str | None = None) -> list[Candidate]:
+    def search(self, query: str | Query, *, limit: int, shelf: str | None = None) -> list[Candidate]:
         """The best `limit` chunks by BM25 for any of the query's words, best first."""
+        if isinstance(query, Query):
+            shelf = query.filters.shelves[0] if query.filters.shelves else shelf
+            query = " ".join(term.text for clause in query.clauses for term in clause.any_of)
         matched = self._any_word(query)
         if matched is None:
             return []
@@ -96,6 +100,10 @@ class LexicalIndex:
                 [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, no_weight)]
             )
         return self._run(matched, limit)
+
+    def permitted(self, query: Query, chunk_ids: Sequence[str]) -> set[str]:  # noqa: ARG002
+        """Those of the chunks that the query's required and excluded clauses allow."""
+        return set(chunk_ids)
 
     def contains(self, wanted: Iterable[tuple[Sequence[str], str]]) -> list[bool]:
         """For each (terms, chunk id), whether a search for all those terms finds that chunk.

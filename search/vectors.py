@@ -21,6 +21,7 @@ import qdrant_edge
 
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
+from search.query import Filters
 from search.values import Candidate
 
 # A page of a memory map that the disk has no room for ends the process (SIGBUS), without a word.
@@ -63,8 +64,11 @@ class VectorIndex:
         if ids:
             self._update(qdrant_edge.UpdateOperation.set_payload(ids, {"shelf": shelf or ""}))
 
-    def search(self, vector: Sequence[float], *, limit: int, shelf: str | None = None) -> list[Candidate]:
+    def search(
+        self, vector: Sequence[float], *, limit: int, shelf: str | None = None, filters: Filters | None = None
+    ) -> list[Candidate]:
         """The `limit` nearest chunks to a unit vector [dimensions] by cosine, best first."""
+        shelf = filters.shelves[0] if filters and filters.shelves else shelf
         only_shelf = None
         if shelf is not None:
             match = qdrant_edge.MatchValue(shelf)
