@@ -15,6 +15,7 @@ from library.errors import InvalidRequest
 from library.values import DocumentState, Shelf
 from llm.answer import Question
 from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token
+from search.values import Mode
 from web.house import House
 from web.shapes import (
     DocumentShape,
@@ -75,10 +76,11 @@ def search(
     shelf: FromQuery[str | None] = None,
     limit: FromQuery[int] = 10,
     cursor: FromQuery[str | None] = None,
+    mode: FromQuery[Mode] = Mode.HYBRID,
 ) -> SearchShape:
     """Passages that fit the query, by words and by meaning, best first."""
     house: House = state.house
-    found = house.retriever.search(q, shelf=shelf or None, limit=limit, offset=offset_of(cursor))
+    found = house.retriever.search(q, shelf=shelf or None, limit=limit, offset=offset_of(cursor), mode=mode)
     return SearchShape(
         items=tuple(map(hit_shape, found.passages)),
         total=found.total,
