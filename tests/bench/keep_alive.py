@@ -7,6 +7,7 @@ answers and follows nothing; HTTP in `tests.running` is for everything else.
 
 import socket
 from types import TracebackType
+from typing import Self
 from urllib.parse import urlencode, urlsplit
 
 
@@ -17,7 +18,7 @@ class KeepAlive:
         self._socket = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def __enter__(self) -> "KeepAlive":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
