@@ -38,6 +38,7 @@ SHELVES = {"wide": 2, "middle": 10, "narrow": 100}  # the rest stand on "rest"
 LANGUAGES, FORMATS = {"de": 10}, {"epub": 4}  # the rest are "en" and "markdown"
 YEARS = range(1950, 2026)
 
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\n")
 _DOCUMENTS_TOGETHER = 100
 _NOISE = 0.6  # its length beside a unit vector: cosines of about 0.86 to what it was made of
 _CACHE = ROOT / "var" / "bench" / "stocked"
@@ -58,14 +59,14 @@ def pieces() -> Iterator[Piece]:
     sentences = [
         sentence
         for piece in real
-        for sentence in re.split(r"(?<=[.!?])\s+|\n\n", piece.text)
+        for sentence in _SENTENCE_END.split(piece.text)
         if len(sentence) > 40
     ]
     while True:
         text, title = "", drawn.choice(real).title
         while len(text) < CHUNK_CHARS * 2 // 3:
             text += drawn.choice(sentences) + " "
-        yield Piece(title, text.strip()[: CHUNK_CHARS * 2])
+        yield Piece(title, text[:CHUNK_CHARS].strip())
 
 
 def _real() -> Iterator[Piece]:
@@ -76,13 +77,13 @@ def _real() -> Iterator[Piece]:
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Runs of paragraphs of about CHUNK_CHARS."""
+    """Runs of sentences and lines of at most about CHUNK_CHARS."""
     held = ""
-    for paragraph in text.split("\n\n"):
-        if held and len(held) + len(paragraph) > CHUNK_CHARS:
+    for sentence in _SENTENCE_END.split(text):
+        if held and len(held) + len(sentence) > CHUNK_CHARS:
             yield held
             held = ""
-        held = f"{held}\n\n{paragraph}".strip()[: CHUNK_CHARS * 2]
+        held = f"{held} {sentence}".strip()[:CHUNK_CHARS]
     if len(held) > 60:
         yield held
 
