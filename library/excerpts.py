@@ -7,11 +7,11 @@ stored now, so what is quoted is always what the reader page shows.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Integer, bindparam, case, func, select
 
 from library.catalogue import document_of
 from library.errors import PassageNotFound
-from library.models import ChunkRow, DocumentRow, SectionRow, ShelfRow
+from library.models import CHUNKS, DOCUMENTS, SECTIONS, ChunkRow, DocumentRow, SectionRow, ShelfRow
 from library.record import Record, batches
 from library.values import DocumentState, Excerpt, Labels, Origin, Section
 
@@ -19,16 +19,46 @@ from library.values import DocumentState, Excerpt, Labels, Origin, Section
 # or what it held could not be read. Its chunks may still be in an index.
 _UNSEEN = (DocumentState.MISSING, DocumentState.FAILED)
 
+_AROUND = bindparam("around", type_=Integer)
+_FROM = case((CHUNKS.c.start > _AROUND, CHUNKS.c.start - _AROUND), else_=0)
+# Every search runs this. Columns and not objects, and put together once: two thirds of the time.
+_EXCERPTS = (
+    select(
+        *DOCUMENTS.c,
+        ShelfRow.name.label("shelf"),
+        CHUNKS.c.id.label("chunk_id"),
+        CHUNKS.c.ordinal.label("chunk_ordinal"),
+        CHUNKS.c.section,
+        SECTIONS.c.heading_path,
+        SECTIONS.c.anchor,
+        CHUNKS.c.start,
+        CHUNKS.c.end,
+        _FROM.label("from_"),
+        func.substr(SECTIONS.c.text, _FROM + 1, CHUNKS.c.end + _AROUND - _FROM).label("text"),
+    )
+    .select_from(CHUNKS)
+    .join(DOCUMENTS, DOCUMENTS.c.id == CHUNKS.c.document_id)
+    .outerjoin(ShelfRow, ShelfRow.id == DOCUMENTS.c.shelf_id)
+    .join(
+        SECTIONS,
+        (SECTIONS.c.document_id == CHUNKS.c.document_id) & (SECTIONS.c.ordinal == CHUNKS.c.section),
+    )
+    .where(CHUNKS.c.id.in_(bindparam("chunk_ids", expanding=True)), DOCUMENTS.c.state.not_in(_UNSEEN))
+)
+
 
 class Excerpts:
     def __init__(self, record: Record) -> None:
         self._record = record
 
-    def by_id(self, chunk_ids: Sequence[str]) -> dict[str, Excerpt]:
-        """The excerpts of those chunks that are there and may be seen; the rest are left out."""
+    def by_id(self, chunk_ids: Sequence[str], *, around: int = 0) -> dict[str, Excerpt]:
+        """The excerpts of those chunks that are there and may be seen; the rest are left out.
+
+        Each comes with up to `around` characters of its section on either side.
+        """
         with self._record.reading() as session:
-            rows = session.execute(_excerpts().where(ChunkRow.id.in_(chunk_ids))).all()
-        return {row[0]: _excerpt(row) for row in rows}
+            rows = session.execute(_EXCERPTS, {"chunk_ids": chunk_ids, "around": around}).all()
+        return {row.chunk_id: _excerpt(row) for row in rows}
 
     def one(self, chunk_id: str) -> Excerpt:
         """Raises PassageNotFound."""
@@ -112,33 +142,21 @@ def _origins() -> Any:
     )
 
 
-def _excerpts() -> Select[Any]:
-    return (
-        select(
-            ChunkRow.id,
-            DocumentRow,
-            ShelfRow.name,
-            ChunkRow.ordinal,
-            ChunkRow.section,
-            SectionRow.heading_path,
-            SectionRow.anchor,
-            ChunkRow.start,
-            ChunkRow.end,
-            func.substr(SectionRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
-        )
-        .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
-        .outerjoin(ShelfRow, ShelfRow.id == DocumentRow.shelf_id)
-        .join(
-            SectionRow,
-            (SectionRow.document_id == ChunkRow.document_id) & (SectionRow.ordinal == ChunkRow.section),
-        )
-        .where(DocumentRow.state.not_in(_UNSEEN))
-    )
-
-
 def _excerpt(row: Any) -> Excerpt:
-    id_, document, shelf, ordinal, section, path, anchor, start, end, text = row
-    return Excerpt(id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text)
+    start, end = row.start - row.from_, row.end - row.from_
+    return Excerpt(
+        row.chunk_id,
+        document_of(row, row.shelf),
+        row.chunk_ordinal,
+        row.section,
+        tuple(row.heading_path),
+        row.anchor,
+        row.start,
+        row.end,
+        row.text[start:end],
+        row.text[:start],
+        row.text[end:],
+    )
 
 
 def _labels(

@@ -8,6 +8,7 @@ them differ.
 
 import itertools
 import json
+import re
 import shutil
 import tarfile
 import zipfile
@@ -63,12 +64,35 @@ def mixed_pages() -> Iterator[str]:
     return itertools.chain.from_iterable(zip(long_pages(), tiny_pages(), strict=False))
 
 
+def each_page() -> Iterator[tuple[str, str]]:
+    """Every page at hand once, long and tiny ones in turn: its title and its text."""
+    long, tiny = _packed("powershell-7.4.tar.gz"), _packed("tldr-en.tar.gz")
+    turns = itertools.chain.from_iterable(itertools.zip_longest(long, tiny, fillvalue=""))
+    for page in filter(None, turns if long or tiny else _starter()):
+        heading = re.search(r"^(?:#|title:) *(.+)", page, re.MULTILINE)
+        yield (heading.group(1) if heading else page[:40]).strip(), page
+
+
+def abstracts() -> Iterator[tuple[str, str]]:
+    """Title and text of every abstract of SciFact; none where the shared data is not there."""
+    path = SHARED_DATA / "retrieval-scifact" / "corpus.jsonl"
+    if path.exists():
+        yield from ((paper["title"], paper["text"]) for paper in map(json.loads, path.open()))
+
+
+def questions() -> tuple[str, ...]:
+    """Natural-language queries: SciFact's claims, else the starter chapters' headings."""
+    path = SHARED_DATA / "retrieval-scifact" / "queries.jsonl"
+    if path.exists():
+        return tuple(json.loads(line)["text"] for line in path.open())
+    return tuple(re.findall(r"^#+ (.+)", "\n".join(_starter()), re.MULTILINE))
+
+
 def plain_texts() -> Iterator[str]:
     """Plain text in files of about a hundred thousand characters: abstracts of papers, without end."""
-    path = SHARED_DATA / "retrieval-scifact" / "corpus.jsonl"
-    if not path.exists():
+    papers = [f"{title}\n\n{text}" for title, text in abstracts()]
+    if not papers:
         return _varied(tuple("\n\n".join(_starter()[first::4]) for first in range(4)))
-    papers = [f"{paper['title']}\n\n{paper['text']}" for paper in map(json.loads, path.open())]
     return _varied(tuple("\n\n".join(papers[first : first + 70]) for first in range(0, len(papers), 70)))
 
 

@@ -170,6 +170,11 @@ def percentile(figures: Sequence[float], share: float) -> float:
     return ranked[max(0, math.ceil(share * len(ranked)) - 1)]
 
 
+def size_mib(folder: Path) -> float:
+    """What the files below a folder take up."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) / 2**20
+
+
 # --- processes -----------------------------------------------------------------------------------
 
 

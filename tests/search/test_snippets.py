@@ -44,3 +44,19 @@ def test_the_window_is_where_the_words_are() -> None:
 
 def test_japanese_is_marked_character_by_character() -> None:
     assert "<mark>水</mark>" in snippet("飲み水を沸かす", "水")
+
+
+def test_the_window_with_the_most_different_words_is_shown_whole() -> None:
+    # What is shown before the first match was once taken from the window's end, and the second word with it.
+    marked = snippet("ash " * 2_000 + "and birch ", "ash birch", window=60)
+    assert marked.startswith("… ")
+    assert "<mark>birch</mark>" in marked
+
+
+def test_words_are_the_same_whatever_stands_around_them() -> None:
+    text = "Don’t boil naïvely—use cafés, 東京タワー, or हिन्दी_में; (x1y2)."
+    assert "<mark>naïvely</mark>" in snippet(text, "naive")
+    assert "<mark>cafés</mark>" in snippet(text, "café")
+    assert "<mark>京</mark>" in snippet(text, "京")
+    assert "<mark>हिन्दी</mark>" in snippet(text, "हिन्दी")
+    assert "<mark>x1y2</mark>" in snippet(text, "X1Y2")
