@@ -46,15 +46,18 @@ def joined(ranked: Sequence[Excerpt]) -> list[list[Excerpt]]:
     return runs
 
 
-def context(run: Sequence[Excerpt]) -> Context:
-    """A run with what stands around it, cut between sentences where that can be seen."""
+def context(run: Sequence[Excerpt], *, around: int = AROUND) -> Context:
+    """A run with what stands around it, cut between sentences where that can be seen.
+
+    `around` is how many characters on either side the excerpts were read with.
+    """
     first, *rest = sorted(run, key=lambda excerpt: excerpt.start)
     before, last = _from_border(first), first
     parts = [before, first.text]
     for excerpt in rest:
         parts += [last.after[: excerpt.start - last.end], excerpt.text]
         last = excerpt
-    after = _to_border(last.after)
+    after = _to_border(last.after, around)
     return Context(first.start - len(before), last.end + len(after), "".join([*parts, after]))
 
 
@@ -76,9 +79,9 @@ def _from_border(excerpt: Excerpt) -> str:
     return before[found.end() :] if found else before
 
 
-def _to_border(after: str) -> str:
+def _to_border(after: str, around: int) -> str:
     """What stands behind it, to the end of a sentence, or else of a word."""
-    if len(after) < AROUND:
+    if len(after) < around:
         return after
     ends = [found.start() for found in _BORDER.finditer(after)] or [
         found.start() for found in _SPACE.finditer(after)
