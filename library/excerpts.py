@@ -7,11 +7,11 @@ stored now, so what is quoted is always what the reader page shows.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import bindparam, func, select
 
 from library.catalogue import document_of
 from library.errors import PassageNotFound
-from library.models import ChunkRow, DocumentRow, SectionRow, ShelfRow
+from library.models import CHUNKS, DOCUMENTS, SECTIONS, SHELVES, DocumentRow, SectionRow
 from library.record import Record, batches
 from library.values import DocumentState, Excerpt, Labels, Origin, Section
 
@@ -27,8 +27,8 @@ class Excerpts:
     def by_id(self, chunk_ids: Sequence[str]) -> dict[str, Excerpt]:
         """The excerpts of those chunks that are there and may be seen; the rest are left out."""
         with self._record.reading() as session:
-            rows = session.execute(_excerpts().where(ChunkRow.id.in_(chunk_ids))).all()
-        return {row[0]: _excerpt(row) for row in rows}
+            rows = session.execute(_EXCERPTS, {"ids": list(chunk_ids)}).all()
+        return {row.chunk_id: _excerpt(row) for row in rows}
 
     def one(self, chunk_id: str) -> Excerpt:
         """Raises PassageNotFound."""
@@ -47,13 +47,9 @@ class Excerpts:
         origins: dict[str, Origin] = {}
         with self._record.reading() as session:
             for some in batches(chunk_ids):
-                held |= dict(
-                    session.execute(
-                        select(ChunkRow.id, ChunkRow.document_id).where(ChunkRow.id.in_(some))
-                    ).tuples()
-                )
+                held |= dict(session.execute(_HOLDERS, {"ids": list(some)}).tuples().all())
             for some in batches(list(dict.fromkeys(held.values()))):
-                for id_, received_at, *labels in session.execute(_origins().where(DocumentRow.id.in_(some))):
+                for id_, received_at, *labels in session.execute(_ORIGINS, {"ids": list(some)}):
                     origins[id_] = Origin(id_, _labels(*labels), received_at)
         return {id_: origins[of] for id_, of in held.items() if of in origins}
 
@@ -94,51 +90,60 @@ class Excerpts:
         return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
 
 
-def _origins() -> Any:
-    return (
-        select(
-            DocumentRow.id,
-            DocumentRow.received_at,
-            ShelfRow.name,
-            DocumentRow.title,
-            DocumentRow.authors,
-            DocumentRow.language,
-            DocumentRow.format,
-            DocumentRow.year,
-            DocumentRow.subjects,
-        )
-        .outerjoin(ShelfRow, ShelfRow.id == DocumentRow.shelf_id)
-        .where(DocumentRow.state.not_in(_UNSEEN))
+# Put together once, and columns instead of mapped rows: that halves twice what a search pays for its texts.
+_HOLDERS = select(CHUNKS.c.id, CHUNKS.c.document_id).where(CHUNKS.c.id.in_(bindparam("ids", expanding=True)))
+_ORIGINS = (
+    select(
+        DOCUMENTS.c.id,
+        DOCUMENTS.c.received_at,
+        SHELVES.c.name,
+        DOCUMENTS.c.title,
+        DOCUMENTS.c.authors,
+        DOCUMENTS.c.language,
+        DOCUMENTS.c.format,
+        DOCUMENTS.c.year,
+        DOCUMENTS.c.subjects,
     )
-
-
-def _excerpts() -> Select[Any]:
-    return (
-        select(
-            ChunkRow.id,
-            DocumentRow,
-            ShelfRow.name,
-            ChunkRow.ordinal,
-            ChunkRow.section,
-            SectionRow.heading_path,
-            SectionRow.anchor,
-            ChunkRow.start,
-            ChunkRow.end,
-            func.substr(SectionRow.text, ChunkRow.start + 1, ChunkRow.end - ChunkRow.start),
-        )
-        .join(DocumentRow, DocumentRow.id == ChunkRow.document_id)
-        .outerjoin(ShelfRow, ShelfRow.id == DocumentRow.shelf_id)
+    .select_from(DOCUMENTS.outerjoin(SHELVES, SHELVES.c.id == DOCUMENTS.c.shelf_id))
+    .where(DOCUMENTS.c.state.not_in(_UNSEEN), DOCUMENTS.c.id.in_(bindparam("ids", expanding=True)))
+)
+_EXCERPTS = (
+    select(
+        CHUNKS.c.id.label("chunk_id"),
+        CHUNKS.c.ordinal.label("chunk_ordinal"),
+        CHUNKS.c.section,
+        CHUNKS.c.start,
+        CHUNKS.c.end,
+        SECTIONS.c.heading_path,
+        SECTIONS.c.anchor,
+        func.substr(SECTIONS.c.text, CHUNKS.c.start + 1, CHUNKS.c.end - CHUNKS.c.start).label("text"),
+        SHELVES.c.name.label("shelf"),
+        *DOCUMENTS.c,
+    )
+    .select_from(
+        CHUNKS.join(DOCUMENTS, DOCUMENTS.c.id == CHUNKS.c.document_id)
+        .outerjoin(SHELVES, SHELVES.c.id == DOCUMENTS.c.shelf_id)
         .join(
-            SectionRow,
-            (SectionRow.document_id == ChunkRow.document_id) & (SectionRow.ordinal == ChunkRow.section),
+            SECTIONS,
+            (SECTIONS.c.document_id == CHUNKS.c.document_id) & (SECTIONS.c.ordinal == CHUNKS.c.section),
         )
-        .where(DocumentRow.state.not_in(_UNSEEN))
     )
+    .where(DOCUMENTS.c.state.not_in(_UNSEEN), CHUNKS.c.id.in_(bindparam("ids", expanding=True)))
+)
 
 
 def _excerpt(row: Any) -> Excerpt:
-    id_, document, shelf, ordinal, section, path, anchor, start, end, text = row
-    return Excerpt(id_, document_of(document, shelf), ordinal, section, tuple(path), anchor, start, end, text)
+    return Excerpt(
+        id=row.chunk_id,
+        document=document_of(row, row.shelf),
+        ordinal=row.chunk_ordinal,
+        section=row.section,
+        heading_path=tuple(row.heading_path),
+        anchor=row.anchor,
+        start=row.start,
+        end=row.end,
+        text=row.text,
+    )
 
 
 def _labels(

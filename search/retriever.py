@@ -29,7 +29,6 @@ from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 
 # Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
 CANDIDATES = 200
-MOST_QUERY_CHARACTERS = 2_000
 _OTHERS_SHOWN = 3  # further passages of a document that come with its best
 
 
@@ -78,7 +77,7 @@ class Retriever:
         """
         _check_bounds(limit, offset)
         began = time.perf_counter()
-        asked = parse(query[:MOST_QUERY_CHARACTERS]) if isinstance(query, str) else query
+        asked = parse(query) if isinstance(query, str) else query
         if not asked.text and not any(not clause.excluded for clause in asked.clauses):
             return SearchResult((), 0, None, 0.0, (), notices=asked.notices)
         with self._precedence.foreground():
