@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from library.errors import IndexUnavailable, InvalidRequest
 from library.excerpts import Excerpts
 from library.values import Excerpt
@@ -16,6 +18,7 @@ from search.fusion import ALPHA, fuse
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
+from search.query import parse
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side
 
@@ -80,7 +83,7 @@ class Retriever:
                     score=round(candidate.score, 6),
                     similarity=similarity.get(candidate.id),
                     found_by=tuple(side for side, found in sides if found),
-                    snippet=snippet(excerpt.text, query),
+                    snippet=snippet(excerpt.text, query, language=excerpt.document.language),
                 )
             )
         total = len(fused) - unseen
@@ -121,7 +124,11 @@ class Retriever:
         degraded: list[str] = []
         if mode is not Mode.VECTOR:
             try:
-                words = self._lexical.search(query, limit=CANDIDATES, shelf=shelf)
+                asked = parse(query)
+                if shelf is not None:
+                    filters = msgspec.structs.replace(asked.filters, shelves=(shelf,))
+                    asked = msgspec.structs.replace(asked, filters=filters)
+                words = self._lexical.search(asked, limit=CANDIDATES)
             except IndexUnavailable as error:
                 degraded.append(f"Searched by meaning only. {error}")
         if beside is not None:
