@@ -5,20 +5,31 @@ from a book is escaped; the only markup is the <mark> put in here.
 """
 
 import html
+from collections.abc import Iterable
 
-from search.analysis import Term, subject_terms, terms
+from search.analysis import Term, family, is_stop_word, subject_terms, surface, terms
+from search.query import Field, Query, parse
 
 _WINDOW_CHARACTERS = 280
 
 
-def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
+def snippet(
+    text: str,
+    query: str | Query,
+    *,
+    language: str | None = None,
+    resembling: Iterable[str] = (),
+    window: int = _WINDOW_CHARACTERS,
+) -> str:
     """The `window` characters of `text` with the most different words of `query`, as HTML.
 
-    Without a match it is the beginning of the text. Cut ends are shown by an
-    ellipsis; cuts fall between words where the script has spaces.
+    `language` is the document's, in which the words were matched; `resembling`
+    are words that the index took for some that it does not know. Without a
+    match it is the beginning of the text. Cut ends are shown by an ellipsis;
+    cuts fall between words where the script has spaces.
     """
-    wanted = subject_terms(query) or {term.text for term in terms(query)}
-    hits = [term for term in terms(text) if term.text in wanted]
+    asked = parse(query) if isinstance(query, str) else query
+    hits = _hits(text, asked, language, resembling)
     start = _best_start(text, hits, window)
     end = min(len(text), start + window)
     if end < len(text):
@@ -27,6 +38,33 @@ def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
     inside = [hit for hit in hits if start <= hit.start and hit.end <= end]
     body = _marked(text, start, end, inside)
     return f"{'… ' if start else ''}{body}{' …' if end < len(text) else ''}"
+
+
+def _hits(text: str, query: Query, language: str | None, resembling: Iterable[str]) -> list[Term]:
+    """The terms of `text` that the query's wanted words match, in order."""
+    asked = [
+        term
+        for clause in query.clauses
+        if not clause.excluded
+        for term in clause.any_of
+        if term.field is not Field.AUTHOR
+    ]
+    whole = " ".join([*(term.text for term in asked if not term.prefix), *resembling])
+    begun = tuple(word for term in asked if term.prefix for word in surface(term.text)[-1:])
+    wanted = subject_terms(whole, language) or {term.text for term in terms(whole, language)}
+    # A word typed without its accents may be found as it stands, and not by its stem.
+    bare = set(surface(whole)) if language and wanted else set()
+    hits = []
+    for term in terms(text, language):
+        if term.text in wanted:
+            hits.append(term)
+        elif bare or begun:
+            [stands] = surface(text[term.start : term.end]) or [""]
+            if (stands in bare and not is_stop_word(stands, family(language))) or (
+                begun and stands.startswith(begun)
+            ):
+                hits.append(term)
+    return hits
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:

@@ -23,11 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{flag}", action="append", help=f"{words}; may be repeated, any one will do")
     parser.add_argument("--after", type=int, metavar="YEAR", help="documents of that year or later")
     parser.add_argument("--before", type=int, metavar="YEAR", help="documents of that year or earlier")
-    parser.add_argument("--sort", choices=("relevance", "date", "title"), help="the order (default relevance)")
+    parser.add_argument(
+        "--sort", choices=("relevance", "date", "title"), help="the order (default relevance)"
+    )
     parser.add_argument(
         "--mode", choices=("hybrid", "words", "meaning"), help="what to search by (default hybrid: both)"
     )
-    parser.add_argument("--group", action="store_true", help="one result a document, with its further passages")
+    parser.add_argument(
+        "--group", action="store_true", help="one result a document, with its further passages"
+    )
     parser.add_argument("--facets", action="store_true", help="count what the documents found are like")
     parser.add_argument("--limit", type=int, default=10, help="how many passages (default 10, at most 100)")
     parser.add_argument("--cursor", help="where the last search said to go on")
