@@ -159,4 +159,5 @@ class FactRow(Base):
 # The same as plain tables, for statements over many rows at once.
 DOCUMENTS = cast("Table", DocumentRow.__table__)
 SECTIONS = cast("Table", SectionRow.__table__)
+SHELVES = cast("Table", ShelfRow.__table__)
 CHUNKS = cast("Table", ChunkRow.__table__)

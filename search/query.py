@@ -58,6 +58,7 @@ class Query(msgspec.Struct, frozen=True):
     clauses: tuple[Clause, ...] = ()
     filters: Filters = Filters()
     notices: tuple[str, ...] = ()  # sentences: what was not understood
+    typed: str = ""  # all of it, as far as it was searched for
 
 
 # A question has a few dozen words. What is longer is a pasted page; its beginning says enough.
@@ -117,7 +118,7 @@ def parse(typed: str, *, formats: Mapping[str, str] = _FORMATS) -> Query:
             parsing.say(f"Only the first {MOST_TERMS} words were searched for.")
             break
         parsing.take(lexeme, shouting=shouting)
-    return parsing.query()
+    return parsing.query(text)
 
 
 class _Parsing:
@@ -169,7 +170,7 @@ class _Parsing:
         else:
             self._filter(lexeme, field)
 
-    def query(self) -> Query:
+    def query(self, typed: str) -> Query:
         if self._or is not None:
             self._misplaced_or(self._or)
         text = " ".join(" ".join(self._wanted).split())
@@ -181,7 +182,7 @@ class _Parsing:
             after=self._after,
             before=self._before,
         )
-        return Query(text, tuple(self._clauses), filters, tuple(self._notices))
+        return Query(text, tuple(self._clauses), filters, tuple(self._notices), typed)
 
     def _term(self, lexeme: Lexeme, field: Field) -> None:
         prefix = not lexeme.quoted and _is_prefix(lexeme.text)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import msgspec
+
 from library.errors import IndexUnavailable, InvalidRequest, PassageNotFound
 from library.excerpts import Excerpts
 from library.values import Excerpt, Origin, indexed_text
@@ -25,13 +27,12 @@ from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.neighbours import AROUND, context
 from search.precedence import Precedence
-from search.query import Clause, Query, Term, parse
+from search.query import Clause, Filters, Query, Term, parse
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 
 # Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
 CANDIDATES = 200
-MOST_QUERY_CHARACTERS = 2_000
 _OTHERS_SHOWN = 3  # further passages of a document that come with its best
 _NOTHING_FOLDED = Folded([], {}, {})
 
@@ -78,13 +79,13 @@ class Retriever:
 
         Chunks side by side are one passage unless `join` is off.
         Raises InvalidRequest for a limit or an offset out of bounds, and
-        IndexUnavailable when no index can answer. A query without a word in it
-        finds nothing.
+        IndexUnavailable when no index can answer. A query that asks for nothing
+        finds nothing; one that only filters finds what is left.
         """
         _check_bounds(limit, offset)
         began = time.perf_counter()
-        asked = parse(query[:MOST_QUERY_CHARACTERS]) if isinstance(query, str) else query
-        if not asked.text and not any(not clause.excluded for clause in asked.clauses):
+        asked = parse(query) if isinstance(query, str) else query
+        if not asked.text and not asked.clauses and asked.filters == Filters():
             return SearchResult((), 0, None, 0.0, (), notices=asked.notices)
         with self._precedence.foreground():
             found = self._found(asked, mode)
@@ -97,14 +98,16 @@ class Retriever:
                 ranked = ordered([one for one in ranked if one.id in origins], origins, sort)
             groups = by_document(ranked, origins) if grouped else one_by_one(ranked)
             page, unseen = self._page(groups[offset:], limit, folded)
+            did_you_mean, resembling = self._spelling(asked, mode)
         total = len(groups) - unseen
         return SearchResult(
-            passages=tuple(self._shown(page, found, asked.text, folded)),
+            passages=tuple(_shown(page, found, asked, resembling, folded)),
             total=total,
             next_offset=offset + limit if total > offset + limit else None,
             took_ms=round((time.perf_counter() - began) * 1000, 2),
             degraded=found.degraded,
             notices=asked.notices,
+            did_you_mean=did_you_mean,
             facets=counted(origins[candidate.id] for candidate in ranked) if facets else None,
         )
 
@@ -126,7 +129,7 @@ class Retriever:
             found = self._found(asked, Mode.HYBRID)
             page = self._unlike_each_other(like, fuse(found.words, found.meaning), limit)
         return SearchResult(
-            passages=tuple(self._shown(page, found, " ".join(words))),
+            passages=tuple(_shown(page, found, asked)),
             total=len(page),
             next_offset=None,
             took_ms=round((time.perf_counter() - began) * 1000, 2),
@@ -150,7 +153,7 @@ class Retriever:
             with self._precedence.foreground():
                 similarities = self._similarities(query, chosen)
         return tuple(
-            Passage(excerpt, 1.0, similarity, (), snippet(excerpt.text, query))
+            Passage(excerpt, 1.0, similarity, (), _snippet(excerpt, query))
             for excerpt, similarity in zip(chosen, similarities, strict=True)
         )
 
@@ -178,40 +181,6 @@ class Retriever:
             if len(page) >= limit:
                 break
         return page[:limit], unseen
-
-    def _shown(
-        self,
-        page: Sequence[tuple[Group, Mapping[str, Excerpt]]],
-        found: _Found,
-        words: str,
-        folded: Folded = _NOTHING_FOLDED,
-    ) -> Iterator[Passage]:
-        by_words = {candidate.id for candidate in found.words}
-        similarity = {candidate.id: candidate.score for candidate in found.meaning}
-
-        def passage(
-            candidate: Candidate, excerpt: Excerpt, group: Group, others: tuple[Passage, ...]
-        ) -> Passage:
-            sides = ((Side.WORDS, candidate.id in by_words), (Side.MEANING, candidate.id in similarity))
-            return Passage(
-                excerpt=excerpt,
-                score=round(candidate.score, 6),
-                similarity=similarity.get(candidate.id),
-                found_by=tuple(side for side, is_one in sides if is_one),
-                snippet=snippet(excerpt.text, words),
-                others=others,
-                others_total=len(group.others),
-                context=context(folded.runs.get(candidate.id, [excerpt])),
-                copies=folded.copies.get(candidate.id, ()),
-            )
-
-        for group, excerpts in page:
-            others = tuple(
-                passage(other, excerpts[other.id], Group(other), ())
-                for other in group.others[:_OTHERS_SHOWN]
-                if other.id in excerpts
-            )
-            yield passage(group.best, excerpts[group.best.id], group, others)
 
     def _unlike_each_other(
         self, like: Excerpt, ranked: Sequence[Candidate], limit: int
@@ -281,6 +250,15 @@ class Retriever:
             return meaning
         return [candidate for candidate in meaning if candidate.id in known]
 
+    def _spelling(self, asked: Query, mode: Mode) -> tuple[str | None, tuple[str, ...]]:
+        """What may have been meant by words that no book holds, and what was searched for in their place."""
+        if mode is Mode.VECTOR:
+            return None, ()
+        try:
+            return self._lexical.corrected(asked), self._lexical.resembling(asked)
+        except IndexUnavailable:
+            return None, ()
+
     def _nearest(self, asked: Query) -> list[Candidate]:
         side = self._meaning.serving  # taken once: the two are replaced as one
         vector = side.embedder.embed_query(asked.text)
@@ -297,3 +275,36 @@ def _check_bounds(limit: int, offset: int) -> None:
 def _is_beside(one: Excerpt, other: Excerpt) -> bool:
     """Whether it is that very passage, or stands before or after it in the same document."""
     return one.document.id == other.document.id and abs(one.ordinal - other.ordinal) <= 1
+
+
+def _shown(
+    page: Sequence[tuple[Group, Mapping[str, Excerpt]]],
+    found: _Found,
+    asked: Query,
+    resembling: Sequence[str] = (),
+    folded: Folded = _NOTHING_FOLDED,
+) -> Iterator[Passage]:
+    by_words = {candidate.id for candidate in found.words}
+    similarity = {candidate.id: candidate.score for candidate in found.meaning}
+
+    def passage(candidate: Candidate, excerpt: Excerpt) -> Passage:
+        sides = ((Side.WORDS, candidate.id in by_words), (Side.MEANING, candidate.id in similarity))
+        return Passage(
+            excerpt=excerpt,
+            score=round(candidate.score, 6),
+            similarity=similarity.get(candidate.id),
+            found_by=tuple(side for side, is_one in sides if is_one),
+            snippet=_snippet(excerpt, asked, resembling),
+            context=context(folded.runs.get(candidate.id, [excerpt])),
+            copies=folded.copies.get(candidate.id, ()),
+        )
+
+    for group, excerpts in page:
+        best = passage(group.best, excerpts[group.best.id])
+        shown = (other for other in group.others[:_OTHERS_SHOWN] if other.id in excerpts)
+        others = tuple(passage(other, excerpts[other.id]) for other in shown)
+        yield msgspec.structs.replace(best, others=others, others_total=len(group.others))
+
+
+def _snippet(excerpt: Excerpt, query: str | Query, resembling: Sequence[str] = ()) -> str:
+    return snippet(excerpt.text, query, language=excerpt.document.language, resembling=resembling)

@@ -5,26 +5,31 @@ from a book is escaped; the only markup is the <mark> put in here.
 """
 
 import html
-import re
-from collections import Counter
-from functools import lru_cache
+from collections.abc import Iterable
 
-from search.analysis import Term, subject_terms, terms
+from search.analysis import Term, family, is_stop_word, subject_terms, surface, terms
+from search.query import Field, Query, parse
 
 _WINDOW_CHARACTERS = 280
-# What the analysis never looks across: each run of other characters has its terms by itself, wherever it
-# stands. A library has few different ones, so most are analysed once, not once a passage and search.
-_RUN = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
-_RUNS_KEPT, _LONGEST_KEPT = 16_384, 40
 
 
-def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
+def snippet(
+    text: str,
+    query: str | Query,
+    *,
+    language: str | None = None,
+    resembling: Iterable[str] = (),
+    window: int = _WINDOW_CHARACTERS,
+) -> str:
     """The `window` characters of `text` with the most different words of `query`, as HTML.
 
-    Without a match it is the beginning of the text. Cut ends are shown by an
-    ellipsis; cuts fall between words where the script has spaces.
+    `language` is the document's, in which the words were matched; `resembling`
+    are words that the index took for some that it does not know. Without a
+    match it is the beginning of the text. Cut ends are shown by an ellipsis;
+    cuts fall between words where the script has spaces.
     """
-    hits = _hits(text, _wanted(query))
+    asked = parse(query) if isinstance(query, str) else query
+    hits = _hits(text, asked, language, resembling)
     start = _best_start(text, hits, window)
     end = min(len(text), start + window)
     if end < len(text):
@@ -35,54 +40,44 @@ def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
     return f"{'… ' if start else ''}{body}{' …' if end < len(text) else ''}"
 
 
-@lru_cache(maxsize=64)
-def _wanted(query: str) -> frozenset[str]:
-    return frozenset(subject_terms(query) or {term.text for term in terms(query)})
-
-
-def _hits(text: str, wanted: frozenset[str]) -> list[Term]:
-    """The terms of `text` that are wanted, in order."""
-    telling = {
-        run: [term for term in terms(run) if term.text in wanted]
-        for run in set(_RUN.findall(text))
-        if not wanted.isdisjoint(_names(run))
-    }
-    return [
-        Term(term.text, run.start() + term.start, run.start() + term.end)
-        for run in (_RUN.finditer(text) if telling else ())
-        for term in telling.get(run.group(), ())
+def _hits(text: str, query: Query, language: str | None, resembling: Iterable[str]) -> list[Term]:
+    """The terms of `text` that the query's wanted words match, in order."""
+    asked = [
+        term
+        for clause in query.clauses
+        if not clause.excluded
+        for term in clause.any_of
+        if term.field is not Field.AUTHOR
     ]
-
-
-def _names(run: str) -> frozenset[str]:
-    return _names_kept(run) if len(run) <= _LONGEST_KEPT else frozenset(term.text for term in terms(run))
-
-
-@lru_cache(maxsize=_RUNS_KEPT)
-def _names_kept(run: str) -> frozenset[str]:
-    return frozenset(term.text for term in terms(run))
+    whole = " ".join([*(term.text for term in asked if not term.prefix), *resembling])
+    begun = tuple(word for term in asked if term.prefix for word in surface(term.text)[-1:])
+    wanted = subject_terms(whole, language) or {term.text for term in terms(whole, language)}
+    # A word typed without its accents may be found as it stands, and not by its stem.
+    bare = set(surface(whole)) if language and wanted else set()
+    hits = []
+    for term in terms(text, language):
+        if term.text in wanted:
+            hits.append(term)
+        elif bare or begun:
+            [stands] = surface(text[term.start : term.end]) or [""]
+            if (stands in bare and not is_stop_word(stands, family(language))) or (
+                begun and stands.startswith(begun)
+            ):
+                hits.append(term)
+    return hits
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:
     """Where the window with the most distinct terms begins; the earliest of equals."""
     if not hits or len(text) <= window:
         return 0
-    before = window // 6  # a little of what stands before the first match makes it readable
-    best, most, end = hits[0], 0, 0
-    inside: Counter[str] = Counter()
+    best, most = hits[0], 0
     for position, first in enumerate(hits):
-        while end < len(hits) and hits[end].end <= first.start + window - before:
-            inside[hits[end].text] += 1
-            end += 1
-        if len(inside) > most:
-            best, most = first, len(inside)
-        if end == position:  # a word longer than the window was never inside
-            end += 1
-            continue
-        inside[first.text] -= 1
-        if not inside[first.text]:
-            del inside[first.text]
-    start = max(0, min(best.start - before, len(text) - window))
+        distinct = {hit.text for hit in hits[position:] if hit.end <= first.start + window}
+        if len(distinct) > most:
+            best, most = first, len(distinct)
+    # A little of what stands before the first match makes it readable.
+    start = max(0, min(best.start - window // 6, len(text) - window))
     if start:
         space = text.find(" ", start, best.start)
         start = space + 1 if space >= 0 else start

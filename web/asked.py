@@ -15,7 +15,6 @@ from library.errors import InvalidRequest
 from search.facets import years_of
 from search.narrowing import narrowed
 from search.query import Filters, Query, parse
-from search.retriever import MOST_QUERY_CHARACTERS
 from search.values import Mode, Sort
 
 _MODES = {"hybrid": Mode.HYBRID, "words": Mode.LEXICAL, "meaning": Mode.VECTOR}
@@ -51,15 +50,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     def query(self) -> Query:
         """What `q` says and what was chosen beside it, as one query."""
-        said = parse(self.q[:MOST_QUERY_CHARACTERS])
-        notices = said.notices
-        if len(self.q) > MOST_QUERY_CHARACTERS:
-            notices += (f"Only the first {MOST_QUERY_CHARACTERS:,} characters were searched for.",)
+        said = parse(self.q)
         filters = narrowed(said.filters, self.filters)
         if filters is None:
             contradiction = "What the query asks of a document and the filters beside it exclude each other."
-            return Query("", notices=(*notices, contradiction))
-        return msgspec.structs.replace(said, filters=filters, notices=notices)
+            return Query("", notices=(*said.notices, contradiction))
+        return msgspec.structs.replace(said, filters=filters)
 
     def with_value(self, facet: str, value: str) -> "Asked | None":
         """The same search, narrowed to a value of a facet; None for one that cannot be chosen."""
