@@ -103,7 +103,7 @@ def passage_shape(passage: Passage) -> PassageShape:
         snippet=passage.snippet,
         href=passage_href(excerpt.document.id, excerpt.id),
         page=page_of(excerpt.anchor),
-        context=context and ContextShape(context.start, context.end, context.text),
+        context=None if context is None else ContextShape(context.start, context.end, context.text),
         copies=passage.copies,
     )
 

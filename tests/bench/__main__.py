@@ -17,6 +17,7 @@ from tests.bench.options import options_for
 SHORT = ("chat", "start", "findable", "ingest", "reading", "interference")
 LONG = (
     "chunking",
+    "retrieval",
     "growth",
     "peer",
     "epubs",
