@@ -22,7 +22,7 @@ import tantivy
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.analysis import ANALYSER, ENGLISH, SURFACE, analyser, surface_analyser
-from search.lexical_fields import VERSION, fields_of, schema
+from search.lexical_fields import VERSION, fields_of, ids, schema
 from search.lexical_query import LexicalQuery
 from search.query import Query
 from search.spelling import corrected
@@ -166,9 +166,9 @@ class LexicalIndex:
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()
-        with _translated("The lexical index could not be read."):
-            hits = searcher.search(query, limit, count=False).hits
-            return [Candidate(searcher.doc(address)["id"][0], score) for score, address in hits]
+        hits = searcher.search(query, limit, count=False).hits
+        found = ids(searcher, [address for _, address in hits])
+        return [Candidate(id_, score) for id_, (score, _) in zip(found, hits, strict=True)]
 
 
 @contextmanager

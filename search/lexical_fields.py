@@ -5,6 +5,8 @@ whatever a query may compare is folded here and nowhere else, with the same
 words as `search.lexical_query` asks for.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 import tantivy
 
@@ -13,6 +15,9 @@ from search.analysis import ANALYSER, SURFACE, family, folded, for_index
 
 # Changes whenever the fields or the analysis do. An index of another version is built anew.
 VERSION = f"{ANALYSER} fields_1"
+
+
+_LOW = (1 << 64) - 1
 
 
 class Name(msgspec.Struct, frozen=True, array_like=True):
@@ -28,7 +33,10 @@ def schema() -> tantivy.Schema:
     """Text in the language's terms; names and labels as they are, folded."""
     return (
         tantivy.SchemaBuilder()
-        .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+        .add_text_field("id", tokenizer_name="raw", index_option="basic")
+        # The same id, a UUID, in two columns: read for hundreds of hits in a tenth of a stored field's time.
+        .add_unsigned_field("id_high", fast=True)
+        .add_unsigned_field("id_low", fast=True)
         .add_text_field("document", tokenizer_name="raw", index_option="basic")
         .add_text_field("family", tokenizer_name="raw", index_option="basic")
         .add_text_field("text", tokenizer_name=ANALYSER, index_option="position")
@@ -57,7 +65,10 @@ def fields_of(chunk: IndexedChunk, *, begins_section: bool) -> tantivy.Document:
     """A chunk as the index takes it. `begins_section`: the chunk before it stands under another heading."""
     labels = chunk.labels
     document = tantivy.Document()
+    number = int(chunk.id.replace("-", ""), 16)
     document.add_text("id", chunk.id)
+    document.add_unsigned("id_high", number >> 64)
+    document.add_unsigned("id_low", number & _LOW)
     document.add_text("document", chunk.document_id)
     document.add_text("family", family(labels.language))
     # The path begins with the title, and stands in front of the text: see docs/experiments.md.
@@ -87,6 +98,19 @@ def fields_of(chunk: IndexedChunk, *, begins_section: bool) -> tantivy.Document:
     if begins_section:
         _add_name(document, chunk, headings[-1] if headings else "")
     return document
+
+
+def ids(searcher: tantivy.Searcher, addresses: Sequence[tantivy.DocAddress]) -> list[str]:
+    """The ids of the chunks at these addresses, in the same order."""
+    addresses = list(addresses)
+    highs = searcher.fast_field_values("id_high", addresses)
+    lows = searcher.fast_field_values("id_low", addresses)
+    return [_written(int(high or 0), int(low or 0)) for high, low in zip(highs, lows, strict=True)]
+
+
+def _written(high: int, low: int) -> str:
+    digits = f"{high:016x}{low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _add(document: tantivy.Document, field: str, text: str, language: str | None) -> None:

@@ -126,7 +126,7 @@ class Retriever:
             indexed_text(like.heading_path, like.text), tuple(Clause((Term(word),)) for word in words)
         )
         with self._precedence.foreground():
-            found = self._found(asked, Mode.HYBRID)
+            found = self._found(asked, Mode.HYBRID, own=passage_id)
             page = self._unlike_each_other(like, fuse(found.words, found.meaning), limit)
         return SearchResult(
             passages=tuple(_shown(page, found, asked)),
@@ -213,11 +213,14 @@ class Retriever:
             return [None] * len(excerpts)
         return [sum(a * b for a, b in zip(wanted, vector, strict=True)) for vector in given]
 
-    def _found(self, asked: Query, mode: Mode) -> _Found:
-        """Ask both sides at once. Raises IndexUnavailable when none of those that were asked answers."""
+    def _found(self, asked: Query, mode: Mode, *, own: str | None = None) -> _Found:
+        """Ask both sides at once; by the vector of chunk `own`, if it has one, in place of the query's.
+
+        Raises IndexUnavailable when none of those that were asked answers.
+        """
         beside = None
         if mode is not Mode.LEXICAL and asked.text:
-            beside = self._beside.submit(self._nearest, asked)
+            beside = self._beside.submit(self._nearest, asked, own)
         words: Sequence[Candidate] = ()
         meaning: Sequence[Candidate] = ()
         degraded: list[str] = []
@@ -233,20 +236,25 @@ class Retriever:
                 degraded.append(f"Searched by words only. {error}")
         if len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
             raise IndexUnavailable(" ".join(degraded))
-        if meaning and any(clause.required or clause.excluded for clause in asked.clauses):
+        operators = any(clause.required or clause.excluded for clause in asked.clauses)
+        if meaning and (operators or asked.filters != Filters()):
             meaning = self._permitted(asked, words, meaning, degraded)
         return _Found(words, meaning, tuple(degraded))
 
     def _permitted(
         self, asked: Query, words: Sequence[Candidate], meaning: Sequence[Candidate], degraded: list[str]
     ) -> Sequence[Candidate]:
-        """Of the nearest, those that the query's operators allow; the words know that of each."""
+        """Of the nearest, those that the query's operators and filters allow; the words know that of each.
+
+        Filters too, although the vectors were asked with them: vectors of an
+        older version may not carry all that is filtered by.
+        """
         known = {candidate.id for candidate in words}
         doubtful = [candidate.id for candidate in meaning if candidate.id not in known]
         try:
             known |= self._lexical.permitted(asked, doubtful)
         except IndexUnavailable:
-            degraded.append("Phrases, fields and excluded words could not be checked without the words.")
+            degraded.append("Without the words, phrases, fields and excluded words are not heeded.")
             return meaning
         return [candidate for candidate in meaning if candidate.id in known]
 
@@ -259,10 +267,12 @@ class Retriever:
         except IndexUnavailable:
             return None, ()
 
-    def _nearest(self, asked: Query) -> list[Candidate]:
+    def _nearest(self, asked: Query, own: str | None) -> list[Candidate]:
         side = self._meaning.serving  # taken once: the two are replaced as one
-        vector = side.embedder.embed_query(asked.text)
-        return side.vectors.search(vector, limit=CANDIDATES, filters=asked.filters)
+        vector = side.vectors.vectors_of([own]).get(own) if own else None
+        return side.vectors.search(
+            vector or side.embedder.embed_query(asked.text), limit=CANDIDATES, filters=asked.filters
+        )
 
 
 def _check_bounds(limit: int, offset: int) -> None:

@@ -98,6 +98,12 @@ class VectorIndex:
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
         return {str(point.id) for point in found}
 
+    def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, list[float]]:
+        """The unit vectors of those of the chunks that are here, as precise as the index keeps them."""
+        with _translated("The vector index could not be read."):
+            found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=True)
+        return {str(point.id): list(point.vector) for point in found}  # type: ignore[arg-type]
+
     def count(self) -> int:
         return int(self._open_shard().info().points_count)
 

@@ -7,7 +7,6 @@ import re
 
 from appliance import client
 
-
 _FILTERS = {
     "shelf": "only on this shelf",
     "author": "only by this author",

@@ -122,9 +122,13 @@ def scores(collection: Judged, rank: Rank) -> tuple[np.ndarray, float]:
 
 
 def on_scifact(splits: Mapping[str, Judged]) -> Iterator[str]:
-    yield "| SciFact | " + " | ".join(
-        f"{name} ({len(one.sides)}): nDCG@10 | to the shipped | recall@10" for name, one in splits.items()
-    ) + " |"
+    yield (
+        "| SciFact | "
+        + " | ".join(
+            f"{name} ({len(one.sides)}): nDCG@10 | to the shipped | recall@10" for name, one in splits.items()
+        )
+        + " |"
+    )
     yield "|---" * (1 + 3 * len(splits)) + "|"
     shipped = {name: scores(one, fused)[0] for name, one in splits.items()}
     for label, rank in RANKINGS.items():

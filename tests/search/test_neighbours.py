@@ -37,7 +37,9 @@ sections = st.text(st.sampled_from("abc .!?\n。、あ"), min_size=1, max_size=3
 
 
 @given(sections, st.integers(1, 900), st.randoms(use_true_random=False))
-def test_what_is_shown_is_exactly_the_sections_text_and_holds_every_chunk_of_the_run(text, size, drawn) -> None:
+def test_what_is_shown_is_exactly_the_sections_text_and_holds_every_chunk_of_the_run(
+    text, size, drawn
+) -> None:
     ranked = drawn.sample(chunks := cut(text, size), len(chunks))
     for run in joined(ranked):
         shown = context(run)
