@@ -234,7 +234,7 @@ class Retriever:
                 meaning = beside.result()
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
-        if len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
+        if degraded and len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
             raise IndexUnavailable(" ".join(degraded))
         operators = any(clause.required or clause.excluded for clause in asked.clauses)
         if meaning and (operators or asked.filters != Filters()):
@@ -263,7 +263,8 @@ class Retriever:
         if mode is Mode.VECTOR:
             return None, ()
         try:
-            return self._lexical.corrected(asked), self._lexical.resembling(asked)
+            spelling = self._lexical.corrected(asked) if asked.typed else None
+            return spelling, self._lexical.resembling(asked)
         except IndexUnavailable:
             return None, ()
 
