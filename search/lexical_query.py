@@ -80,6 +80,10 @@ class LexicalQuery:
         clauses += [self._exactly(Term(word), ("text",)) for word in words]
         return tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
 
+    def exactly(self, term: Term) -> tantivy.Query:
+        """The term as it stands, in the fields it asks for."""
+        return self._exactly(term, _FIELDS[term.field])
+
     def unknown(self, query: Query) -> list[str]:
         """The wanted words, as typed, that stand nowhere in the index in any form."""
         found: dict[str, None] = {}
