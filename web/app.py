@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, events, forms, health, jobs, openai, pages, uploads, verification
+from web import api, events, files, forms, health, jobs, opds, openai, pages, uploads, verification
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -48,6 +48,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             health.status,
             api.documents,
             api.document,
+            files.document_file,
             api.shelves,
             api.search,
             api.passage,
@@ -63,6 +64,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             verification.verify,
             uploads.upload,
             events.events,
+            *opds.ROUTES,
             openai.models,
             openai.model,
             openai.chat_completions,
