@@ -9,7 +9,7 @@ from its beginning, so its thousandth page costs what its first does.
 import base64
 import binascii
 import enum
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from library.catalogue import document_of
+from library.catalogue import document_of, holding
 from library.errors import DocumentNotFound, FileGone, InvalidRequest
 from library.folding import fold, initial, sort_key
 from library.models import AuthorRow, DocumentRow, ShelfRow
@@ -25,7 +25,6 @@ from library.record import Record, batches
 from library.values import Document, DocumentState, FileSeen
 
 _THERE = DocumentRow.state != DocumentState.MISSING
-_MOST_WORDS = 16
 
 
 class Order(enum.StrEnum):
@@ -183,14 +182,14 @@ class Holdings:
         Those with all of them in the title come first, then by title. A query
         without a word finds nothing.
         """
-        words = fold(query).split()[:_MOST_WORDS]
-        if not words:
+        held = holding(query, DocumentRow.lookup)
+        if not held:
             return []
-        in_title = and_(*(DocumentRow.title_key.contains(word, autoescape=True) for word in words))
+        in_title = and_(*holding(query, DocumentRow.title_key))
         with self._record.reading() as session:
             ids = session.scalars(
                 select(DocumentRow.id)
-                .where(_THERE, *holding(words, DocumentRow.lookup))
+                .where(_THERE, *held)
                 .order_by(in_title.desc(), DocumentRow.title_key, DocumentRow.id)
                 .limit(limit)
             ).all()
@@ -249,11 +248,6 @@ class Holdings:
             if ord(letter) not in (0xD7FF, 0x10FFFF)
             else key == ""
         )
-
-
-def holding(words: Collection[str], *columns: Any) -> list[ColumnElement[bool]]:
-    """That each of the folded words occurs in one of the folded columns."""
-    return [or_(*(column.contains(word, autoescape=True) for column in columns)) for word in words]
 
 
 def primary(language: str) -> str:

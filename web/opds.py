@@ -8,12 +8,12 @@ long as that header stays the same, and within one second a library can change.
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, route
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from library.errors import FileGone
 from library.holdings import Choice
@@ -53,8 +53,7 @@ def atom_feed(
 @route("/opds/opensearch.xml", http_method=_BOTH, sync_to_thread=True)
 def search_description(request: Request[Any, Any, State]) -> Response[bytes]:
     """How to search, for clients that ask OpenSearch."""
-    origin = f"{request.url.scheme}://{request.headers.get('host', '')}"  # which the guards have looked at
-    return _answer(request, opds_atom.search_description(origin), opds_atom.DESCRIPTION)
+    return _answer(request, opds_atom.search_description(_origin(request)), opds_atom.DESCRIPTION)
 
 
 @route("/opds/documents/{document_id:str}", http_method=_BOTH, sync_to_thread=True)
@@ -77,7 +76,7 @@ def json_feed(
     state: State,
     page: FromPath[str],
     q: FromQuery[str] = "",
-    query: FromQuery[str] = "",
+    typed: Annotated[str, QueryParameter(name="query")] = "",
     shelf: FromQuery[str | None] = None,
     author: FromQuery[str | None] = None,
     language: FromQuery[str | None] = None,
@@ -87,7 +86,7 @@ def json_feed(
 ) -> Response[bytes]:
     """A feed, OPDS 2.0. `query` is what that version's search template says; the feed's own links say `q`."""
     choice = _choice(shelf, author, language, format, letter)
-    return _json(request, _list(page)(state.house, Asked(choice, query or q, cursor or None)))
+    return _json(request, _list(page)(state.house, Asked(choice, typed or q, cursor or None)))
 
 
 @route("/opds/v2/documents/{document_id:str}", http_method=_BOTH, sync_to_thread=True)
@@ -108,6 +107,15 @@ ROUTES = [
     json_feed,
     json_publication,
 ]
+
+
+def address(request: Request[Any, Any, Any]) -> str:
+    """What to type into a reading device that reaches this house by the name this asker uses."""
+    return f"{_origin(request)}/opds"
+
+
+def _origin(request: Request[Any, Any, Any]) -> str:
+    return f"{request.url.scheme}://{request.headers.get('host', '')}"  # which the guards have looked at
 
 
 def _list(page: str) -> Callable[..., Feed]:

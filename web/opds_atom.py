@@ -62,7 +62,7 @@ def feed_document(feed: Feed) -> bytes:
         _link(top, "up", ATOM_ROOT + feed.up, NAVIGATION)
     _link(top, "search", f"{ATOM_ROOT}/opensearch.xml", DESCRIPTION, title="Search the library")
     # Older clients do not fetch the description; they look for the braces in the link itself.
-    _link(top, "search", f"{ATOM_ROOT}/search?q={{searchTerms}}", ACQUISITION, title="Search the library")
+    _link(top, "search", f"{ATOM_ROOT}/search?q={{searchTerms}}", "application/atom+xml")
     for rel, address in (("first", feed.first), ("previous", feed.previous), ("next", feed.next)):
         if address is not None:
             _link(top, rel, ATOM_ROOT + address, media_type_of(feed))

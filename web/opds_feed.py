@@ -26,6 +26,8 @@ _LONGEST_TITLE, _LONGEST_DESCRIPTION, _MOST_NAMES = 500, 4000, 100
 _UNSAYABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAMESPACE = uuid.UUID("7d5e4a53-7f0c-5b8e-9a51-6b0f0c6d2c11")
 _URN_UUID = re.compile(r"(?:urn:)?uuid:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
+_ISBN = re.compile(r"isbn:([0-9-]{9,17}[0-9Xx])", re.IGNORECASE)
+_URI = re.compile(r"(?:urn:|https?://|doi:)[A-Za-z0-9!#$%&'()*+,/:;=?@._~-]{1,500}", re.IGNORECASE)
 _LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
     "el": "Greek", "en": "English", "eo": "Esperanto", "es": "Spanish", "et": "Estonian", "fa": "Persian",
@@ -150,12 +152,12 @@ def identifiers_of(document: Document) -> list[str]:
     """What the file states, as URNs and addresses: nothing else is an identifier to another program."""
     found = []
     for stated in document.identifiers[:_MOST_NAMES]:
-        identifier = sayable(stated).strip()
-        if identifier.lower().startswith("isbn:"):
-            found.append(f"urn:isbn:{identifier[5:]}")
+        identifier = stated.strip()
+        if isbn := _ISBN.fullmatch(identifier):
+            found.append(f"urn:isbn:{isbn[1]}")
         elif uuid_ := _URN_UUID.fullmatch(identifier):
             found.append(f"urn:uuid:{uuid_[1].lower()}")
-        elif re.fullmatch(r"(?:urn:|https?://|doi:)\S+", identifier, re.IGNORECASE):
+        elif _URI.fullmatch(identifier):
             found.append(identifier)
     return list(dict.fromkeys(found))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Template
@@ -13,12 +13,14 @@ from litestar.response import Template
 from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
 from library.values import DocumentState, Excerpt, Section
+from web import opds
 from web.api import offset_of
 from web.house import House
 from web.jobs import ingest_shape
 from web.shapes import document_shape, hit_shape
 from web.uploads import Slips
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _RESULTS_A_PAGE = 10
 _DOCUMENTS_A_PAGE = 100
 _EXAMPLES = (
@@ -70,9 +72,11 @@ def front(
 
 @get("/library", sync_to_thread=True)
 def library(
+    request: Request[Any, Any, State],
     state: State,
     shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
+    q: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
     uploaded: FromQuery[str] = "",
 ) -> Template:
@@ -84,11 +88,12 @@ def library(
     except ValueError as error:
         raise InvalidRequest("state", f"must be one of {', '.join(DocumentState)}.") from error
     page = house.catalogue.documents(
-        shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
+        shelf=shelf or None, state=wanted, named=q, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
     )
     ingest = ingest_shape(house)
     counts = house.catalogue.counts(shelf) if shelf else ingest.documents
-    filters = {"shelf": shelf, "state": document_state}
+    named = " ".join(q.split())
+    filters = {"shelf": shelf, "state": document_state, "q": named}
     landing = house.landing
     # How far ingest has come is told below, and kept true by events.
     context = _common(house, "library", notices=house.troubles()) | {
@@ -98,6 +103,7 @@ def library(
         "shelves": _plain(house.catalogue.shelves()),
         "shelf": shelf,
         "state": document_state,
+        "named": named,
         "ingest": _plain(ingest),
         "ingest_href": href("/library/ingest", filters | {"cursor": cursor}),
         "upload_href": href("/library/uploads", {"shelf": shelf}),
@@ -110,6 +116,8 @@ def library(
         },
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
+        "opds_address": opds.address(request),
+        "opds_is_near": request.url.hostname in _LOOPBACK,
     }
     return Template("library.html", context=context)
 
