@@ -15,7 +15,7 @@ from library.models import DocumentRow, ShelfRow
 from library.record import Record
 from library.values import Amount, Document, DocumentState, Page, Shelf
 
-_MOST_WORDS = 16  # of a query
+_MOST_WORDS, _LONGEST_WORD = 16, 200  # of a query; SQLite refuses patterns beyond 50,000 bytes
 
 
 class Catalogue:
@@ -141,10 +141,10 @@ class Catalogue:
 
 
 def holding(words: str, *columns: Any) -> list[ColumnElement[bool]]:
-    """That each of the words occurs in one of these folded columns, or begins or ends within a longer word there."""
+    """That each of the words occurs in one of these folded columns, if only within a longer word."""
     return [
         or_(*(column.contains(word, autoescape=True) for column in columns))
-        for word in dict.fromkeys(fold(words).split()[:_MOST_WORDS])
+        for word in dict.fromkeys(word[:_LONGEST_WORD] for word in fold(words).split()[:_MOST_WORDS])
     ]
 
 

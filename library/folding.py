@@ -13,7 +13,8 @@ _LONGEST_LOOKUP = 8_000
 
 def fold(text: str) -> str:
     """Without case, accents and compatibility forms, with single blanks."""
-    apart = unicodedata.normalize("NFKD", text)
+    # SQLite ends a pattern at a NUL, and what is left would fit everything.
+    apart = unicodedata.normalize("NFKD", text.replace("\0", " "))
     bare = "".join(sign for sign in apart if not unicodedata.combining(sign))
     return " ".join(bare.casefold().split())
 
