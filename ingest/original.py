@@ -14,7 +14,7 @@ from ingest.pinned import open_inside
 from library.errors import FileGone, UnreadableFile
 from library.values import FileSeen
 
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
 
 
 class FileChanged(Exception):
