@@ -46,6 +46,7 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     """The stacks with their folder watched and their queue worked through."""
 
     stacks: Stacks
+    folder: LibraryFolder
     inbox: Inbox
     pipeline: Pipeline
     verification: Verification
@@ -98,7 +99,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         beginning = threading.Thread(target=begin, name="beginning")
         beginning.start()
         opened.callback(beginning.join)
-        yield ReadingRoom(stacks, inbox, pipeline, verification)
+        yield ReadingRoom(stacks, folder, inbox, pipeline, verification)
 
 
 def _sealed(seal: Seal) -> None:

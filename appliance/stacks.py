@@ -23,6 +23,7 @@ from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, SetupError
 from library.excerpts import Excerpts
 from library.facts import Facts
+from library.holdings import Holdings
 from library.jobs import Jobs
 from library.queue import Queue
 from library.record import Record
@@ -39,6 +40,7 @@ class Stacks(msgspec.Struct, frozen=True):
 
     record: Record
     catalogue: Catalogue
+    holdings: Holdings
     arrivals: Arrivals
     queue: Queue
     facts: Facts
@@ -84,6 +86,7 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         yield Stacks(
             record=record,
             catalogue=Catalogue(record),
+            holdings=Holdings(record),
             arrivals=Arrivals(record),
             queue=Queue(record),
             facts=facts,

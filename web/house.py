@@ -6,12 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
 from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
+from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
@@ -32,7 +34,9 @@ class House(msgspec.Struct, frozen=True):
     started_at: datetime
     library_folder: Path
     host_names: tuple[str, ...]
+    folder: LibraryFolder
     catalogue: Catalogue
+    holdings: Holdings
     excerpts: Excerpts
     jobs: Jobs
     lexical: LexicalIndex

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -14,7 +14,7 @@ from litestar.response import Template
 from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
 from library.values import DocumentState, Excerpt, Section
-from web import results
+from web import opds, results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
 from web.house import House
@@ -23,6 +23,7 @@ from web.problems import status_of
 from web.shapes import document_shape
 from web.uploads import Slips
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOCUMENTS_A_PAGE = 100
 _EXAMPLES = (
     "What is the safest way to make water drinkable?",
@@ -81,9 +82,11 @@ def front(
 
 @get("/library", sync_to_thread=True)
 def library(
+    request: Request[Any, Any, State],
     state: State,
     shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
+    q: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
     uploaded: FromQuery[str] = "",
 ) -> Template:
@@ -95,11 +98,12 @@ def library(
     except ValueError as error:
         raise InvalidRequest("state", f"must be one of {', '.join(DocumentState)}.") from error
     page = house.catalogue.documents(
-        shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
+        shelf=shelf or None, state=wanted, named=q, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
     )
     ingest = ingest_shape(house)
     counts = house.catalogue.counts(shelf) if shelf else ingest.documents
-    filters = {"shelf": shelf, "state": document_state}
+    named = " ".join(q.split())
+    filters = {"shelf": shelf, "state": document_state, "q": named}
     landing = house.landing
     # How far ingest has come is told below, and kept true by events.
     context = _common(house, "library", notices=house.troubles()) | {
@@ -109,6 +113,7 @@ def library(
         "shelves": _plain(house.catalogue.shelves()),
         "shelf": shelf,
         "state": document_state,
+        "named": named,
         "ingest": _plain(ingest),
         "ingest_href": href("/library/ingest", filters | {"cursor": cursor}),
         "upload_href": href("/library/uploads", {"shelf": shelf}),
@@ -121,6 +126,8 @@ def library(
         },
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
+        "opds_address": opds.address(request),
+        "opds_is_near": request.url.hostname in _LOOPBACK,
     }
     return Template("library.html", context=context)
 

@@ -145,6 +145,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
                 "watermark",
                 "catalogue",
                 "excerpts",
+                "holdings",
                 "jobs",
             )
         }
