@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, events, forms, health, jobs, openai, pages, uploads, verification
+from web import api, events, forms, health, jobs, openai, pages, reading, uploads, verification
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -68,7 +68,11 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             openai.chat_completions,
             pages.front,
             pages.library,
-            pages.read,
+            reading.read,
+            reading.find,
+            reading.picture,
+            reading.file,
+            reading.cover,
             forms.upload,
             forms.ingest,
             create_static_files_router(

@@ -9,6 +9,7 @@ import msgspec
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
+from ingest.rendering import Renderer
 from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
@@ -43,6 +44,7 @@ class House(msgspec.Struct, frozen=True):
     models: Supervisor
     answerer: Answerer
     landing: Landing
+    renderer: Renderer
     verification: Verification
     verifying: threading.Lock
     closing: Closing
