@@ -27,7 +27,7 @@ _INLINE_NAMES = (
 )
 # Shown as plain blocks, since as themselves they would act, or name a part of our own page.
 _BLOCKS_ONLY_NAMES = (
-    "html body section article main nav header footer address center form fieldset legend summary details "
+    "section article main nav header footer address center form fieldset legend summary details "
     "hgroup svg text title desc option textarea noscript object"
 )
 _GONE_NAMES = "head script style template annotation annotation-xml metadata audio video case"
