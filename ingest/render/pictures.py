@@ -5,30 +5,24 @@ hard rule: what is not one of these kinds, or would unpack to more than a
 screen can use, is not served at all.
 """
 
-import re
 import struct
 
 from ingest.extract.outline import MIB
 
 MOST_BYTES = 32 * MIB
-_MOST_DRAWING_BYTES = 2 * MIB
 _MOST_PIXELS = 100_000_000
 _MOST_SIDE = 32_767
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DRAWING = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?svg[\s>]", re.DOTALL)
 
 
 def media_type(content: bytes) -> str | None:
     """The picture's type, or None if it is none that may be shown."""
     if len(content) > MOST_BYTES:
         return None
-    found = _drawing(content) or _kind(content)
+    found = _kind(content)
     if found is None:
         return None
-    type_, size = found
-    if size is None:
-        return type_
-    width, height = size
+    type_, (width, height) = found
     fits = 0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and width * height <= _MOST_PIXELS
     return type_ if fits else None
 
@@ -73,16 +67,3 @@ def _webp_size(content: bytes) -> tuple[int, int]:
         width, height = content[24:27], content[27:30]
         return int.from_bytes(width, "little") + 1, int.from_bytes(height, "little") + 1
     raise IndexError
-
-
-def _drawing(content: bytes) -> tuple[str, None] | None:
-    """SVG that declares nothing: an entity may be a million words. Shown as a picture only, nothing in it runs."""
-    text = content.removeprefix(b"\xef\xbb\xbf")
-    if len(text) > _MOST_DRAWING_BYTES or b"<!ENTITY" in text or _DRAWING.match(_undeclared(text)) is None:
-        return None
-    return "image/svg+xml", None
-
-
-def _undeclared(text: bytes) -> bytes:
-    """Without a plain document type, which many drawings have."""
-    return re.sub(rb"<!DOCTYPE[^>\[]*>", b"", text[:4096], count=1)

@@ -17,6 +17,7 @@ from ingest.child import serve
 from ingest.extract.archive import Archive
 from ingest.pinned import open_inside, pinned
 from ingest.render.composing import Composed
+from ingest.render.drawings import drawing
 from ingest.render.pictures import MOST_BYTES, media_type
 from ingest.render.sources import open_part
 from ingest.wire import Broken, Picture, Pictured, Render, Reply, Request, Unreadable, WorkerOrders
@@ -71,10 +72,12 @@ class Press:
 
     def _picture(self, asked: Picture) -> Pictured:
         content = self._out_of_book(asked) if asked.format == "epub" else self._beside(asked)
-        type_ = None if content is None else media_type(content)
-        if content is None or type_ is None:
-            raise UnreadableFile(_NO_PICTURE)
-        return Pictured(content, type_)
+        if content is not None:
+            if (type_ := media_type(content)) is not None:
+                return Pictured(content, type_)
+            if (drawn := drawing(content)) is not None:
+                return Pictured(drawn, "image/svg+xml")
+        raise UnreadableFile(_NO_PICTURE)
 
     def _out_of_book(self, asked: Picture) -> bytes | None:
         with pinned(self._library, asked.path, self._scratch) as path, Archive(path, self._limits) as archive:

@@ -63,8 +63,9 @@ class _Writing:
         for at in self._places_in(self._letter, self._letter + count):
             for id_ in self._places[at]:
                 self._name(id_)
-        here = [s for s in self._stretches if s.start < self._letter + count and s.end > self._letter]
-        self._letter += count
+        last = self._letter + count
+        here = [one for one in self._stretches if count and one.start < last and one.end > self._letter]
+        self._letter = last
         self._parts.append(self._marked(token.markup, here) if here else token.markup)
 
     def _text(self, text: str) -> None:
