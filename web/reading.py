@@ -142,10 +142,12 @@ def file(state: State, document_id: FromPath[str], download: FromQuery[bool] = F
     shown = document.format == "pdf" and not download
     type_ = "application/pdf" if document.format == "pdf" else mimetypes.guess_type(name)[0]
     disposition = "inline" if shown else "attachment"
+    # A browser's own PDF viewer refuses to open in a sandbox. It runs nothing of a PDF as a page of ours.
+    locked = {} if shown else _LOCKED
     return Stream(
         lambda: _pieces(content),
         media_type=type_ if shown or document.format == "epub" else "application/octet-stream",
-        headers=_LOCKED | {"content-disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}"},
+        headers=locked | {"content-disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}"},
     )
 
 

@@ -65,7 +65,7 @@ def test_every_answer_has_the_strict_headers(books: Appliance, path: str) -> Non
 
 def test_pictures_and_files_are_sandboxed_and_only_a_pdf_is_shown(books: Appliance) -> None:
     book, pdf = address(books, "shelf/cistern.epub"), address(books, "shelf/sheet.pdf")
-    for path in (f"{book}/picture?name=OEBPS/images/well.png", f"{book}/file", f"{pdf}/file"):
+    for path in (f"{book}/picture?name=OEBPS/images/well.png", f"{book}/file", f"{pdf}/file?download=true"):
         policies = all_headers(books, path, "content-security-policy")
         assert any("sandbox" in policy for policy in policies), path
     assert books.request("GET", f"{book}/file")[1]["content-disposition"].startswith("attachment; ")
