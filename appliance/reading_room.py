@@ -28,6 +28,7 @@ from ingest.pipeline import Pipeline
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
 from ingest.reconcile import Seal, reconcile_vectors, reconcile_words
+from ingest.rendering import TIMEOUT_S, Renderer
 from ingest.verification import Verification
 from ingest.wire import WorkerOrders
 from library.errors import AlmanacError, SetupError
@@ -50,6 +51,7 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     inbox: Inbox
     pipeline: Pipeline
     verification: Verification
+    renderer: Renderer
 
 
 @contextmanager
@@ -78,6 +80,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
             watch=config.ingest.watch,
             poll_s=config.ingest.poll_s,
         )
+        renderer = Renderer(_rendering_worker(config), stacks.excerpts)
+        opened.callback(renderer.close)
         opened.callback(pipeline.stop)
         opened.callback(inbox.stop)
 
@@ -99,7 +103,7 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         beginning = threading.Thread(target=begin, name="beginning")
         beginning.start()
         opened.callback(beginning.join)
-        yield ReadingRoom(stacks, folder, inbox, pipeline, verification)
+        yield ReadingRoom(stacks, folder, inbox, pipeline, verification, renderer)
 
 
 def _sealed(seal: Seal) -> None:
@@ -189,3 +193,18 @@ def _worker(
         nice=19,
     )
     return WorkerLink(orders, timeout_s=config.ingest.file_timeout_s)
+
+
+def _rendering_worker(config: Config) -> WorkerLink:
+    """Somebody waits for its pages: as quick as any other process, and held by no pacing."""
+    orders = WorkerOrders(
+        socket_fd=-1,
+        model_folder="",
+        threads=1,
+        memory_mib=config.ingest.worker_memory_mib,
+        library=str(config.library),
+        limits=config.ingest.limits,
+        scratch=str(config.data / "run" / "renderer"),
+        nice=0,
+    )
+    return WorkerLink(orders, timeout_s=TIMEOUT_S, module="ingest.render.worker")

@@ -93,6 +93,7 @@ def serve(config: Config) -> None:
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
             landing=landing,
+            renderer=room.renderer,
             verification=room.verification,
             verifying=threading.Lock(),
             closing=Closing(),

@@ -76,6 +76,21 @@ class Excerpts:
                 for ordinal, level, path, anchor, start in rows
             ]
 
+    def sections_at(self, document_id: str, part: str | None = None) -> list[Section]:
+        """A document's sections with their texts, in order: all, or those whose anchor is in that file."""
+        wanted = [SectionRow.document_id == document_id, DocumentRow.state.not_in(_UNSEEN)]
+        if part is not None:
+            inside = SectionRow.anchor.startswith(f"{part}#", autoescape=True)
+            wanted.append((SectionRow.anchor == part) | inside)
+        with self._record.reading() as session:
+            rows = session.scalars(
+                select(SectionRow)
+                .join(DocumentRow, DocumentRow.id == SectionRow.document_id)
+                .where(*wanted)
+                .order_by(SectionRow.ordinal)
+            )
+            return [_section(row) for row in rows]
+
     def section(self, document_id: str, ordinal: int) -> Section | None:
         """One section with its text, or None."""
         with self._record.reading() as session:
@@ -88,9 +103,11 @@ class Excerpts:
                     DocumentRow.state.not_in(_UNSEEN),
                 )
             )
-        if row is None:
-            return None
-        return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
+        return None if row is None else _section(row)
+
+
+def _section(row: SectionRow) -> Section:
+    return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
 
 
 # Put together once, and columns instead of mapped rows: that halves twice what a search pays for its texts.

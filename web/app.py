@@ -15,7 +15,6 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-
 from web import (
     api,
     events,
@@ -23,9 +22,10 @@ from web import (
     forms,
     health,
     jobs,
-    openai,
     opds,
+    openai,
     pages,
+    reading,
     search,
     suggest,
     uploads,
@@ -87,7 +87,11 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             openai.chat_completions,
             pages.front,
             pages.library,
-            pages.read,
+            reading.read,
+            reading.find,
+            reading.picture,
+            reading.file,
+            reading.cover,
             forms.upload,
             forms.ingest,
             create_static_files_router(

@@ -10,6 +10,7 @@ from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
+from ingest.rendering import Renderer
 from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
@@ -49,6 +50,7 @@ class House(msgspec.Struct, frozen=True):
     models: Supervisor
     answerer: Answerer
     landing: Landing
+    renderer: Renderer
     verification: Verification
     verifying: threading.Lock
     closing: Closing

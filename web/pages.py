@@ -1,4 +1,4 @@
-"""The pages: search and ask, the library, a book. Server-rendered; scripts only add to them."""
+"""The pages: search and ask, the library. Server-rendered; scripts only add to them. A book is `web.reading`'s."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -8,12 +8,12 @@ import msgspec
 from litestar import Request, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Template
 
 from ingest.refusals import too_large, unreadable_kind
-from library.errors import AlmanacError, InvalidRequest, NotFoundError
-from library.values import DocumentState, Excerpt, Section
+from library.errors import AlmanacError, InvalidRequest
+from library.values import DocumentState
 from web import opds, results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
@@ -132,90 +132,9 @@ def library(
     return Template("library.html", context=context)
 
 
-@get("/read/{document_id:str}", sync_to_thread=True)
-def read(
-    state: State,
-    document_id: FromPath[str],
-    at: FromQuery[str | None] = None,
-    section: FromQuery[int | None] = None,
-) -> Template:
-    """A book, a section at a time, open at a passage if one is named."""
-    house: House = state.house
-    document = house.catalogue.document(document_id)
-    outline = house.excerpts.outline(document_id)
-    passage = _passage(house, document_id, at)
-    places = [entry.ordinal for entry in outline]
-    ordinal = passage.section if passage else section
-    if ordinal not in places:
-        ordinal = places[0] if places else 0
-    shown = house.excerpts.section(document_id, ordinal)
-    here = places.index(ordinal) if ordinal in places else None
-    context = _common(house, "") | {
-        "document": _plain(document_shape(document)),
-        "toc": [
-            {
-                "title": entry.heading_path[-1] if entry.heading_path else document.title,
-                "level": entry.level,
-                "href": _section_href(document_id, entry.ordinal),
-                "current": entry.ordinal == ordinal,
-            }
-            for entry in outline
-        ],
-        "section": {
-            "heading_path": list(shown.heading_path) if shown else [document.title],
-            "paragraphs": paragraphs(shown, passage) if shown else [],
-            "language": document.language,
-            "direction": "auto",
-        },
-        "previous_href": _section_href(document_id, places[here - 1]) if here else None,
-        "next_href": (
-            _section_href(document_id, places[here + 1])
-            if here is not None and here + 1 < len(places)
-            else None
-        ),
-        "passage_found": None if at is None else passage is not None,
-    }
-    return Template("read.html", context=context)
-
-
-def paragraphs(section: Section, passage: Excerpt | None) -> list[list[dict[str, Any]]]:
-    """A section's text as paragraphs of spans; the passage's spans are marked, the first of them once."""
-    start, end = (passage.start, passage.end) if passage else (0, 0)
-    found, offset, first = [], 0, True
-    for block in section.text.split("\n\n"):
-        spans = []
-        for text, marked in _cut(block, start - offset, end - offset):
-            spans.append({"text": text, "marked": marked, "first": marked and first})
-            first = first and not marked
-        if spans:
-            found.append(spans)
-        offset += len(block) + 2
-    return found
-
-
-def _cut(block: str, start: int, end: int) -> list[tuple[str, bool]]:
-    start, end = max(0, min(start, len(block))), max(0, min(end, len(block)))
-    cuts = [(block[:start], False), (block[start:end], True), (block[end:], False)]
-    return [(text, marked) for text, marked in cuts if text]
-
-
-def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt | None:
-    if passage_id is None:
-        return None
-    try:
-        excerpt = house.excerpts.one(passage_id)
-    except NotFoundError:
-        return None
-    return excerpt if excerpt.document.id == document_id else None
-
-
 def _common(house: House, nav: str, *, notices: list[str] | None = None) -> dict[str, Any]:
     notices = house.notices() if notices is None else notices
     return {"version": house.version, "nav": nav, "notices": notices}
-
-
-def _section_href(document_id: str, ordinal: int) -> str:
-    return f"/read/{document_id}?section={ordinal}"
 
 
 def href(path: str, parameters: Mapping[str, str | None]) -> str:
