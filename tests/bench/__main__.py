@@ -15,7 +15,15 @@ from pathlib import Path
 from tests.bench.options import options_for
 
 SHORT = ("chat", "start", "findable", "ingest", "reading", "interference")
-LONG = ("chunking", "growth", "peer", "epubs", "search", "crowd", "kiwix")  # many minutes each, so only by name
+LONG = (
+    "chunking",
+    "growth",
+    "peer",
+    "epubs",
+    "search",
+    "crowd",
+    "kiwix",
+)  # many minutes each, so only by name
 NAMES = SHORT + LONG
 
 

@@ -102,5 +102,7 @@ class Bare:
     def _embed(self, text: str) -> list[float]:
         pieces = self._tokenizer.encode(text)
         ids, mask = np.array([pieces.ids]), np.array([pieces.attention_mask])
-        vector: list[float] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0][0].tolist()
+        vector: list[float] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0][
+            0
+        ].tolist()
         return vector

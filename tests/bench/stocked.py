@@ -57,10 +57,7 @@ def pieces() -> Iterator[Piece]:
         yield piece
     drawn = random.Random(4)
     sentences = [
-        sentence
-        for piece in real
-        for sentence in _SENTENCE_END.split(piece.text)
-        if len(sentence) > 40
+        sentence for piece in real for sentence in _SENTENCE_END.split(piece.text) if len(sentence) > 40
     ]
     while True:
         text, title = "", drawn.choice(real).title
