@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, func, select
 
 from library.catalogue import document_of
 from library.errors import PassageNotFound
-from library.models import CHUNKS, DOCUMENTS, SECTIONS, DocumentRow, SectionRow, ShelfRow
+from library.models import CHUNKS, DOCUMENTS, SECTIONS, SHELVES, DocumentRow, SectionRow
 from library.record import Record
 from library.values import DocumentState, Excerpt, Section
 
@@ -23,7 +23,7 @@ _UNSEEN = (DocumentState.MISSING, DocumentState.FAILED)
 _EXCERPTS = (
     select(
         *DOCUMENTS.c,
-        ShelfRow.name.label("shelf"),
+        SHELVES.c.name.label("shelf"),
         CHUNKS.c.id.label("chunk_id"),
         CHUNKS.c.ordinal.label("chunk_ordinal"),
         CHUNKS.c.section,
@@ -35,7 +35,7 @@ _EXCERPTS = (
     )
     .select_from(CHUNKS)
     .join(DOCUMENTS, DOCUMENTS.c.id == CHUNKS.c.document_id)
-    .outerjoin(ShelfRow, ShelfRow.id == DOCUMENTS.c.shelf_id)
+    .outerjoin(SHELVES, SHELVES.c.id == DOCUMENTS.c.shelf_id)
     .join(
         SECTIONS,
         (SECTIONS.c.document_id == CHUNKS.c.document_id) & (SECTIONS.c.ordinal == CHUNKS.c.section),

@@ -157,6 +157,7 @@ class FactRow(Base):
 
 
 # The same as plain tables, for statements over many rows at once.
+SHELVES = cast("Table", ShelfRow.__table__)
 DOCUMENTS = cast("Table", DocumentRow.__table__)
 SECTIONS = cast("Table", SectionRow.__table__)
 CHUNKS = cast("Table", ChunkRow.__table__)

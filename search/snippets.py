@@ -45,7 +45,7 @@ def _hits(text: str, wanted: frozenset[str]) -> list[Term]:
     telling = {
         run: [term for term in terms(run) if term.text in wanted]
         for run in set(_RUN.findall(text))
-        if not wanted.isdisjoint(_names(run))
+        if not wanted.isdisjoint(_names[run])
     }
     return [
         Term(term.text, run.start() + term.start, run.start() + term.end)
@@ -54,13 +54,19 @@ def _hits(text: str, wanted: frozenset[str]) -> list[Term]:
     ]
 
 
-def _names(run: str) -> frozenset[str]:
-    return _names_kept(run) if len(run) <= _LONGEST_KEPT else frozenset(term.text for term in terms(run))
+class _Names(dict[str, frozenset[str]]):
+    """The terms of each run, worked out once; everything is forgotten when it has become too many."""
+
+    def __missing__(self, run: str) -> frozenset[str]:
+        found = frozenset(term.text for term in terms(run))
+        if len(run) <= _LONGEST_KEPT:
+            if len(self) >= _RUNS_KEPT:
+                self.clear()
+            self[run] = found
+        return found
 
 
-@lru_cache(maxsize=_RUNS_KEPT)
-def _names_kept(run: str) -> frozenset[str]:
-    return frozenset(term.text for term in terms(run))
+_names = _Names()
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:
