@@ -28,7 +28,7 @@ class Client:
     def get(self, path: str, **parameters: object) -> Any:
         """JSON from a GET; parameters that are None are left out. Raises SetupError or Refused."""
         wanted = {name: value for name, value in parameters.items() if value is not None}
-        response = self._request("GET", f"{path}?{urlencode(wanted)}" if wanted else path)
+        response = self._request("GET", f"{path}?{urlencode(wanted, doseq=True)}" if wanted else path)
         return _body(response)
 
     def post(self, path: str) -> Any:

@@ -25,7 +25,7 @@ class Probe(msgspec.Struct, frozen=True):
     """A few words of the document, and the chunk that must be found by them."""
 
     place: str  # of PLACES
-    words: tuple[str, ...]  # as the lexical index has them
+    words: tuple[str, ...]  # as they stand in the text
     ordinal: int  # of the chunk
 
 
@@ -60,7 +60,9 @@ def probes(sections: Sequence[Section], chunks: Sequence[Chunk]) -> list[Probe]:
             if number not in found:
                 found[number] = terms(texts[section][start:end])
             if found[number]:
-                words = _words_near(found[number], spot[1] - start if number == here else 0)
+                near = _terms_near(found[number], spot[1] - start if number == here else 0)
+                text = texts[section][start:end]
+                words = tuple(dict.fromkeys(text[term.start : term.end] for term in near))
                 drawn.append(Probe(place, words, chunks[number].ordinal))
                 break
     return drawn
@@ -90,8 +92,8 @@ def _visible(sections: Sequence[Section], ends: Sequence[int], at: int) -> tuple
     return None
 
 
-def _words_near(found: Sequence[Term], offset: int) -> tuple[str, ...]:
-    """The words of a chunk from an offset on; its last ones where too few are left."""
+def _terms_near(found: Sequence[Term], offset: int) -> Sequence[Term]:
+    """The terms of a chunk from an offset on; its last ones where too few are left."""
     first = next((at for at, term in enumerate(found) if term.end > offset), len(found))
     first = max(0, min(first, len(found) - _WORDS))
-    return tuple(dict.fromkeys(term.text for term in found[first : first + _WORDS]))
+    return found[first : first + _WORDS]

@@ -160,4 +160,5 @@ class FactRow(Base):
 SHELVES = cast("Table", ShelfRow.__table__)
 DOCUMENTS = cast("Table", DocumentRow.__table__)
 SECTIONS = cast("Table", SectionRow.__table__)
+SHELVES = cast("Table", ShelfRow.__table__)
 CHUNKS = cast("Table", ChunkRow.__table__)

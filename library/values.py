@@ -184,6 +184,14 @@ class Excerpt(msgspec.Struct, frozen=True):
     text: str
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """As much of a chunk's document as results are sorted, grouped and counted by."""
+
+    document_id: str
+    labels: Labels
+    received_at: datetime
+
+
 class Job(msgspec.Struct, frozen=True):
     id: str
     kind: str

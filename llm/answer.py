@@ -27,6 +27,7 @@ from llm.supervisor import ModelState, Supervisor
 from llm.verdict import Verdict, verdict
 from search.analysis import terms
 from search.precedence import Precedence
+from search.query import Clause, Filters, Query, Term
 from search.retriever import Retriever
 from search.values import Passage
 
@@ -38,12 +39,17 @@ log = logging.getLogger(__name__)
 # Retrieved before exact duplicates (the same book in two formats) are dropped.
 _RETRIEVED_PER_PASSAGE = 3
 _NOT_FOUND = "The library does not seem to hold anything on this."
+_NOT_CHOSEN = "The passages that were chosen do not seem to say anything on this."
+# A message to an assistant may be a whole page; its first words say what it is about.
+_MOST_SEARCHED_CHARACTERS = 2_000
 _IN_ITS_OWN_WORDS = "\n\nThe library says:\n\n"
 
 
 class Question(msgspec.Struct, frozen=True):
     text: str
     shelf: str | None = None
+    query: Query | None = None  # what to search for; None for the words of `text`, none of them an operator
+    passages: tuple[str, ...] = ()  # ids: answer from exactly these, and search for none
     history: tuple[Message, ...] = ()  # earlier turns, OpenAI's messages, oldest first
     max_tokens: int | None = None
     sampling: dict[str, object] = {}  # temperature, top_p, seed, stop: as OpenAI names them
@@ -81,24 +87,26 @@ class Answerer:
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Stream the answer. Errors come as a Failed event, never as an exception."""
         try:
-            found = await asyncio.to_thread(
-                self._retriever.search,
-                question.text,
-                shelf=question.shelf,
-                limit=self._passages * _RETRIEVED_PER_PASSAGE,
-            )
-            passages = _distinct(found.passages)[: self._passages]
+            passages, degraded = await asyncio.to_thread(self._passages_for, question)
             if verdict(question.text, passages) is Verdict.NOT_FOUND:
-                yield PassagesFound((), found.degraded)
-                yield Token(_NOT_FOUND)
+                yield PassagesFound((), degraded)
+                yield Token(_NOT_CHOSEN if question.passages else _NOT_FOUND)
                 yield Done(AnswerKind.NOT_FOUND, None, "stop", Usage(), ())
                 return
             with self._precedence.foreground():
-                async with aclosing(self._written_or_quoted(question, passages, found.degraded)) as events:
+                async with aclosing(self._written_or_quoted(question, passages, degraded)) as events:
                     async for event in events:
                         yield event
         except AlmanacError as error:
             yield Failed(error.code, told(error, self._models))
+
+    def _passages_for(self, question: Question) -> tuple[tuple[Passage, ...], tuple[str, ...]]:
+        """What the answer may draw on, best first, and a sentence for each side that could not be asked."""
+        if question.passages:
+            return self._retriever.passages(question.passages, question.text, measured=True), ()
+        limit = self._passages * _RETRIEVED_PER_PASSAGE
+        found = self._retriever.search(question.query or _plain(question), limit=limit)
+        return _distinct(found.passages)[: self._passages], found.degraded
 
     async def _written_or_quoted(
         self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...]
@@ -123,7 +131,10 @@ class Answerer:
                 yield event
             return
         yield PassagesFound(passages[:used], degraded)
-        async for event in self._written(engine, question, messages, passages[:used], answer_tokens):
+        left_out = len(passages) - used if question.passages else 0
+        async for event in self._written(
+            engine, question, messages, passages[:used], answer_tokens, left_out=left_out
+        ):
             yield event
 
     async def _written(
@@ -133,6 +144,8 @@ class Answerer:
         messages: list[Message],
         passages: tuple[Passage, ...],
         answer_tokens: int,
+        *,
+        left_out: int,
     ) -> AsyncGenerator[AnswerEvent, None]:
         body: dict[str, object] = {
             "temperature": 0,
@@ -162,7 +175,8 @@ class Answerer:
             yield Token(_IN_ITS_OWN_WORDS)
             for event in quotations(question.text, passages, most=2):
                 yield event
-        yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, _notices(citer, finish_reason))
+        notices = _notices(citer, finish_reason, left_out)
+        yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, notices)
 
     async def _quoted(
         self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...], reason: str
@@ -181,6 +195,13 @@ def told(error: AlmanacError, models: Supervisor) -> str:
     return str(error)
 
 
+def _plain(question: Question) -> Query:
+    """The words of a question. Marks in it are its writer's own: a quotation there is no demand for a phrase."""
+    filters = Filters(shelves=(question.shelf,) if question.shelf else ())
+    words = question.text[:_MOST_SEARCHED_CHARACTERS].split()
+    return Query(" ".join(words), tuple(Clause((Term(word),)) for word in words), filters)
+
+
 def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
     """Without the passages whose words another, better one already says, in whatever punctuation."""
     said: dict[tuple[str, ...], Passage] = {}
@@ -189,8 +210,11 @@ def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:
     return tuple(said.values())
 
 
-def _notices(citer: Citer, finish_reason: str) -> tuple[str, ...]:
+def _notices(citer: Citer, finish_reason: str, left_out: int) -> tuple[str, ...]:
     notices = []
+    if left_out:
+        passages = "passage" if left_out == 1 else f"{left_out} passages"
+        notices.append(f"The last {passages} of those chosen did not fit into the model's context.")
     unmatched = citer.sentences - citer.cited
     if unmatched:
         sentences = (

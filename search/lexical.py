@@ -1,12 +1,13 @@
 """The lexical index: tantivy, one writer, words in, chunk ids out.
 
-Knows terms and BM25; knows neither files nor vectors. Its hard rule: a query
-is analysed and put together term by term, never parsed, so there is no syntax
-that a hostile or hurried reader could get wrong.
+Knows the index's life, not what is asked of it: `search.lexical_fields` says
+what of a chunk goes where, `search.lexical_query` how it is looked for. Its
+hard rule: one writer, and no vendor's error beyond this module.
 
-On disk: tantivy's own segments, beside `analyser.txt` with the name of the
-analysis that made them. What is added is searchable after `commit`; what is
-not committed is lost with the process, and is added again from the record.
+On disk: tantivy's own segments, beside `analyser.txt` with the version of the
+fields and the analysis that made them. What is added is searchable after
+`commit`; what is not committed is lost with the process, and is added again
+from the record.
 """
 
 import shutil
@@ -14,21 +15,24 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tantivy
 
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
-from search.analysis import ANALYSER, analyser, terms
+from search.analysis import ANALYSER, ENGLISH, SURFACE, analyser, surface_analyser
+from search.lexical_fields import VERSION, fields_of, ids, schema
+from search.lexical_query import LexicalQuery
+from search.query import Query
+from search.spelling import corrected
 from search.values import Candidate
 
 # One thread and the smallest heap that tantivy accepts comfortably: the writer
 # shares the machine with a model, and flushing more often costs little.
 _WRITER_HEAP_BYTES = 30_000_000
-# A question has a few dozen words. What is longer is a pasted page; its first
-# words say enough, and every further term costs a posting list.
-_MOST_QUERY_TERMS = 64
+# Languages in which a query is analysed, those of the most chunks: each costs a posting list a word.
+_MOST_FAMILIES = 8
 
 
 class LexicalIndex:
@@ -37,18 +41,12 @@ class LexicalIndex:
     def __init__(self, path: Path) -> None:
         """Open or create. Raises IndexUnavailable when another process writes it, or it is damaged."""
         self._writing = threading.Lock()
-        self._schema = (
-            tantivy.SchemaBuilder()
-            .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-            .add_text_field("document", tokenizer_name="raw", index_option="basic")
-            .add_text_field("shelf", tokenizer_name="raw", index_option="basic")
-            .add_text_field("text", tokenizer_name=ANALYSER, index_option="position")
-            .build()
-        )
+        self._schema = schema()
         try:
             _discard_other_analysis(path)
             self._index = tantivy.Index(self._schema, path=str(path))
             self._index.register_tokenizer(ANALYSER, analyser())
+            self._index.register_tokenizer(SURFACE, surface_analyser())
             self._writer: tantivy.IndexWriter | None = self._index.writer(_WRITER_HEAP_BYTES, 1)
         except (OSError, ValueError) as error:
             raise IndexUnavailable(
@@ -56,20 +54,18 @@ class LexicalIndex:
                 "delete that folder; it is rebuilt from the record."
             ) from error
         self._index.config_reader("manual")
-        self._index.reload()
+        self._reload()
 
     def add(self, chunks: Iterable[IndexedChunk]) -> None:
         """Add chunks; found after `commit`."""
         with self._writing:
             writer = self._open_writer()
+            before: IndexedChunk | None = None
             for chunk in chunks:
-                document = tantivy.Document()
-                document.add_text("id", chunk.id)
-                document.add_text("document", chunk.document_id)
-                document.add_text("shelf", chunk.labels.shelf or "")
-                document.add_text("text", chunk.indexed_text)
+                begins = chunk.ordinal == 0 or before is None or before.heading_path != chunk.heading_path
+                before = chunk
                 with _translated("The lexical index could not be written."):
-                    writer.add_document(document)
+                    writer.add_document(fields_of(chunk, begins_section=begins))
 
     def remove(self, document_ids: Iterable[str]) -> None:
         """Remove these documents' chunks that were added before; gone after `commit`."""
@@ -82,32 +78,51 @@ class LexicalIndex:
         with self._writing:
             with _translated("The lexical index could not be written; is the disk full?"):
                 self._open_writer().commit()
-            self._index.reload()
+            self._reload()
 
-    def search(self, query: str, *, limit: int, shelf: str | None = None) -> list[Candidate]:
-        """The best `limit` chunks by BM25 for any of the query's words, best first."""
-        matched = self._any_word(query)
-        if matched is None:
-            return []
-        if shelf is not None:
-            on_shelf = self._word("shelf", shelf, "basic")
-            no_weight = tantivy.Query.const_score_query(on_shelf, 0.0)
-            matched = tantivy.Query.boolean_query(
-                [(tantivy.Occur.Must, matched), (tantivy.Occur.Must, no_weight)]
-            )
-        return self._run(matched, limit)
+    def search(self, query: Query, *, limit: int) -> list[Candidate]:
+        """The best `limit` chunks by BM25, best first.
+
+        A query that only filters or excludes finds all that is left, in a
+        stable order. One that asks for nothing finds nothing.
+        """
+        asking = self._asking()
+        with _translated("The lexical index could not be read."):
+            ranked = asking.ranked(query)
+            return [] if ranked is None else self._run(ranked, limit)
+
+    def permitted(self, query: Query, chunk_ids: Sequence[str]) -> set[str]:
+        """Those of the chunks that the query's required and excluded clauses and its filters allow."""
+        if not chunk_ids:
+            return set()
+        with _translated("The lexical index could not be read."):
+            allowed = self._asking().permitted(query, chunk_ids)
+            return {candidate.id for candidate in self._run(allowed, len(chunk_ids))}
+
+    def corrected(self, query: Query) -> str | None:
+        """What was typed, with the words that no book holds replaced by the nearest that many do.
+
+        None when every word is known, or it is not sure by what to replace one.
+        """
+        with _translated("The lexical index could not be read."):
+            unknown = self._asking().unknown(query)
+            return corrected(query.typed, unknown, self._index.searcher()) if unknown else None
+
+    def resembling(self, query: Query) -> tuple[str, ...]:
+        """The words that were searched for, at less weight, instead of those that no book holds; for marking."""
+        with _translated("The lexical index could not be read."):
+            return tuple(self._asking().resembling(query))
 
     def contains(self, wanted: Iterable[tuple[Sequence[str], str]]) -> list[bool]:
-        """For each (terms, chunk id), whether a search for all those terms finds that chunk.
+        """For each (words, chunk id), whether a search for all those words finds that chunk by its own text.
 
-        The proof behind *findable*. Terms are as `search.analysis.terms` gives them.
+        The proof behind *findable*. Words are as they stand in the text.
         """
-        searcher = self._index.searcher()
+        asking, searcher = self._asking(), self._index.searcher()
         found = []
         for words, chunk_id in wanted:
-            clauses = [self._word("id", chunk_id, "basic"), *(self._word("text", word) for word in words)]
-            both = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
             with _translated("The lexical index could not be read."):
+                both = asking.of_chunk(words, chunk_id)
                 found.append(bool(words) and bool(searcher.search(both, 1, count=False).hits))
         return found
 
@@ -116,7 +131,7 @@ class LexicalIndex:
         searcher = self._index.searcher()
         if document_id is None:
             return int(searcher.num_docs)
-        of_document = self._word("document", document_id, "basic")
+        of_document = tantivy.Query.term_query(self._schema, "document", document_id, index_option="basic")
         found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
         return int(found.count)
 
@@ -141,22 +156,19 @@ class LexicalIndex:
             raise IndexUnavailable("The lexical index is closed.")
         return self._writer
 
-    def _any_word(self, query: str) -> tantivy.Query | None:
-        words = dict.fromkeys(term.text for term in terms(query))
-        clauses = [
-            (tantivy.Occur.Should, self._word("text", word)) for word in list(words)[:_MOST_QUERY_TERMS]
-        ]
-        return tantivy.Query.boolean_query(clauses) if clauses else None
+    def _asking(self) -> LexicalQuery:
+        return LexicalQuery(self._schema, self._index.searcher(), self._families)
 
-    def _word(self, field: str, word: str, index_option: Literal["basic", "freq"] = "freq") -> tantivy.Query:
-        # "freq" and not "position": a weight needs no positions.
-        return tantivy.Query.term_query(self._schema, field, word, index_option=index_option)
+    def _reload(self) -> None:
+        self._index.reload()
+        held = self._index.searcher().terms_with_prefix("family", "", limit=_MOST_FAMILIES)
+        self._families = tuple(name for name, _ in held) or (ENGLISH,)
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()
-        with _translated("The lexical index could not be read."):
-            hits = searcher.search(query, limit, count=False).hits
-            return [Candidate(searcher.doc(address)["id"][0], score) for score, address in hits]
+        hits = searcher.search(query, limit, count=False).hits
+        found = ids(searcher, [address for _, address in hits])
+        return [Candidate(id_, score) for id_, (score, _) in zip(found, hits, strict=True)]
 
 
 @contextmanager
@@ -171,7 +183,7 @@ def _translated(sentence: str) -> Iterator[None]:
 def _discard_other_analysis(path: Path) -> None:
     """Empty an index that another analysis made: its terms would never match ours."""
     mark = path / "analyser.txt"
-    if path.exists() and (not mark.exists() or mark.read_text() != ANALYSER):
+    if path.exists() and (not mark.exists() or mark.read_text() != VERSION):
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    mark.write_text(ANALYSER)
+    mark.write_text(VERSION)

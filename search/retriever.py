@@ -1,27 +1,45 @@
 """The retriever: a query in, passages out. What serves is what is evaluated.
 
-Asks both indexes side by side, fuses, and looks the text up in the record.
-Knows no page and no prompt. Its hard rule: a side that cannot answer is left
-out and said to be; a search only fails when neither side can answer.
+    parse ─► both indexes, side by side ─► fused, ranked ─► ordered, grouped, counted ─► a page ─► texts
+
+Everything up to the page works on the whole list of candidates, so that one
+query is always cut from one order. Knows no page of HTML and no prompt. Its hard
+rules: a side that cannot answer is left out and said to be, and a search only
+fails when neither side can answer; nothing is spent on what was not asked for.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from library.errors import IndexUnavailable, InvalidRequest
+import msgspec
+
+from library.errors import IndexUnavailable, InvalidRequest, PassageNotFound
 from library.excerpts import Excerpts
-from library.values import Excerpt
+from library.values import Excerpt, Origin, indexed_text
+from search.alike import say_the_same, telling_words, vocabulary
+from search.facets import counted
 from search.fusion import ALPHA, fuse
+from search.grouping import Group, by_document, one_by_one, ordered
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
+from search.query import Clause, Filters, Query, Term, parse
 from search.snippets import snippet
-from search.values import Candidate, Mode, Passage, SearchResult, Side
+from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 
 # Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
 CANDIDATES = 200
-_MOST_QUERY_CHARACTERS = 2_000
+_OTHERS_SHOWN = 3  # further passages of a document that come with its best
+
+
+class _Found(NamedTuple):
+    """Both sides' candidates, and a sentence for each side that could not answer."""
+
+    words: Sequence[Candidate]
+    meaning: Sequence[Candidate]
+    degraded: tuple[str, ...]
 
 
 class Retriever:
@@ -43,85 +61,164 @@ class Retriever:
 
     def search(
         self,
-        query: str,
+        query: str | Query,
         *,
-        shelf: str | None = None,
         limit: int = 10,
         offset: int = 0,
         mode: Mode = Mode.HYBRID,
+        sort: Sort = Sort.RELEVANCE,
+        grouped: bool = False,
+        facets: bool = False,
         alpha: float = ALPHA,
     ) -> SearchResult:
-        """The passages that fit the query best, from `offset` on.
+        """The passages that fit the query best, from `offset` on; with `grouped`, the documents.
 
         Raises InvalidRequest for a limit or an offset out of bounds, and
-        IndexUnavailable when no index can answer. A query without a word in it
-        finds nothing.
+        IndexUnavailable when no index can answer. A query that asks for nothing
+        finds nothing; one that only filters finds what is left.
         """
-        if not 1 <= limit <= 100:
-            raise InvalidRequest("limit", f"must be between 1 and 100, not {limit}.")
-        if not 0 <= offset <= 2 * CANDIDATES:
-            raise InvalidRequest("cursor", "points behind the last passage; leave it out to start again.")
+        _check_bounds(limit, offset)
         began = time.perf_counter()
-        query = " ".join(query.split())[:_MOST_QUERY_CHARACTERS]
-        if not query:
-            return SearchResult((), 0, None, 0.0, ())
+        asked = parse(query) if isinstance(query, str) else query
+        if not asked.text and not asked.clauses and asked.filters == Filters():
+            return SearchResult((), 0, None, 0.0, (), notices=asked.notices)
         with self._precedence.foreground():
-            words, meaning, degraded = self._candidates(query, shelf, mode)
-            fused = fuse(words, meaning, alpha=alpha)
-            shown, unseen = self._visible(fused, offset, limit)
-        by_words = {candidate.id for candidate in words}
-        similarity = {candidate.id: candidate.score for candidate in meaning}
-        passages = []
-        for candidate, excerpt in shown:
-            sides = [(Side.WORDS, candidate.id in by_words), (Side.MEANING, candidate.id in similarity)]
-            passages.append(
-                Passage(
-                    excerpt=excerpt,
-                    score=round(candidate.score, 6),
-                    similarity=similarity.get(candidate.id),
-                    found_by=tuple(side for side, found in sides if found),
-                    snippet=snippet(excerpt.text, query),
-                )
-            )
-        total = len(fused) - unseen
-        following = offset + limit if total > offset + limit else None
-        took_ms = (time.perf_counter() - began) * 1000
-        return SearchResult(tuple(passages), total, following, round(took_ms, 2), degraded)
+            found = self._found(asked, mode)
+            ranked = self._ranked(found, alpha)
+            origins: Mapping[str, Origin] = {}
+            # The first page by relevance, which is nearly every search, asks the record once.
+            if offset or grouped or facets or sort is not Sort.RELEVANCE:
+                origins = self._excerpts.origins([candidate.id for candidate in ranked])
+                ranked = ordered([one for one in ranked if one.id in origins], origins, sort)
+            groups = by_document(ranked, origins) if grouped else one_by_one(ranked)
+            page, unseen = self._page(groups[offset:], limit)
+            did_you_mean, resembling = self._spelling(asked, mode)
+        total = len(groups) - unseen
+        return SearchResult(
+            passages=tuple(_shown(page, found, asked, resembling)),
+            total=total,
+            next_offset=offset + limit if total > offset + limit else None,
+            took_ms=round((time.perf_counter() - began) * 1000, 2),
+            degraded=found.degraded,
+            notices=asked.notices,
+            did_you_mean=did_you_mean,
+            facets=counted(origins[candidate.id] for candidate in ranked) if facets else None,
+        )
 
-    def _visible(
-        self, fused: Sequence[Candidate], offset: int, limit: int
-    ) -> tuple[list[tuple[Candidate, Excerpt]], int]:
-        """The page from `offset` on, and how many candidates before its end may not be seen.
+    def similar(self, passage_id: str, *, limit: int = 10) -> SearchResult:
+        """More like this passage, by its vector and its words.
 
-        Texts are read only as far as the page needs; a candidate whose document
-        is missing or has been replaced is passed over.
+        Without the passage itself, its neighbours on the page, and whatever says
+        the same as it or as a better one. Raises PassageNotFound, InvalidRequest
+        and IndexUnavailable.
         """
-        visible: list[tuple[Candidate, Excerpt]] = []
-        unseen = 0
-        for first in range(0, len(fused), offset + limit):
-            batch = fused[first : first + offset + limit]
-            excerpts = self._excerpts.by_id([candidate.id for candidate in batch])
-            visible += [
-                (candidate, excerpts[candidate.id]) for candidate in batch if candidate.id in excerpts
-            ]
-            unseen += len(batch) - len(excerpts)
-            if len(visible) >= offset + limit:
-                break
-        return visible[offset : offset + limit], unseen
+        _check_bounds(limit, 0)
+        began = time.perf_counter()
+        like = self._excerpts.one(passage_id)
+        words = telling_words(like.text)
+        asked = Query(
+            indexed_text(like.heading_path, like.text), tuple(Clause((Term(word),)) for word in words)
+        )
+        with self._precedence.foreground():
+            found = self._found(asked, Mode.HYBRID, own=passage_id)
+            page = self._unlike_each_other(like, self._ranked(found, ALPHA), limit)
+        return SearchResult(
+            passages=tuple(_shown(page, found, asked)),
+            total=len(page),
+            next_offset=None,
+            took_ms=round((time.perf_counter() - began) * 1000, 2),
+            degraded=found.degraded,
+        )
 
-    def _candidates(
-        self, query: str, shelf: str | None, mode: Mode
-    ) -> tuple[Sequence[Candidate], Sequence[Candidate], tuple[str, ...]]:
-        """Both sides' candidates, and a sentence for each side that could not answer."""
+    def passages(
+        self, passage_ids: Sequence[str], query: str, *, measured: bool = False
+    ) -> tuple[Passage, ...]:
+        """Exactly these, in this order, as a search for `query` would show them. Raises PassageNotFound.
+
+        `measured` gives each its similarity, which costs the embedding of every one.
+        """
+        excerpts = self._excerpts.by_id(passage_ids)
+        for passage_id in passage_ids:
+            if passage_id not in excerpts:
+                raise PassageNotFound(passage_id)
+        chosen = [excerpts[passage_id] for passage_id in dict.fromkeys(passage_ids)]
+        similarities: list[float | None] = [None] * len(chosen)
+        if measured:
+            with self._precedence.foreground():
+                similarities = self._similarities(query, chosen)
+        return tuple(
+            Passage(excerpt, 1.0, similarity, (), _snippet(excerpt, query))
+            for excerpt, similarity in zip(chosen, similarities, strict=True)
+        )
+
+    def _ranked(self, found: _Found, alpha: float) -> list[Candidate]:
+        """Both sides as one ranking, best first. Whatever reorders or drops candidates does it here,
+        on the whole list and by nothing but the query: pages are cut from what this returns.
+        """
+        return fuse(found.words, found.meaning, alpha=alpha)
+
+    def _page(
+        self, groups: Sequence[Group], limit: int
+    ) -> tuple[list[tuple[Group, Mapping[str, Excerpt]]], int]:
+        """The first `limit` groups that may be seen, each with its texts, and how many before their end may not be."""
+        page: list[tuple[Group, Mapping[str, Excerpt]]] = []
+        unseen = 0
+        for first in range(0, len(groups), limit):
+            some = groups[first : first + limit]
+            wanted = [one.id for group in some for one in (group.best, *group.others[:_OTHERS_SHOWN])]
+            excerpts = self._excerpts.by_id(wanted)
+            seen = [(group, excerpts) for group in some if group.best.id in excerpts]
+            page += seen
+            unseen += len(some) - len(seen)
+            if len(page) >= limit:
+                break
+        return page[:limit], unseen
+
+    def _unlike_each_other(
+        self, like: Excerpt, ranked: Sequence[Candidate], limit: int
+    ) -> list[tuple[Group, Mapping[str, Excerpt]]]:
+        kept: list[tuple[Group, Mapping[str, Excerpt]]] = []
+        said = [vocabulary(like.text)]
+        for first in range(0, len(ranked), 2 * limit):
+            some = ranked[first : first + 2 * limit]
+            excerpts = self._excerpts.by_id([candidate.id for candidate in some])
+            for candidate in some:
+                excerpt = excerpts.get(candidate.id)
+                if excerpt is None or _is_beside(excerpt, like):
+                    continue
+                says = vocabulary(excerpt.text)
+                if any(say_the_same(says, other) for other in said):
+                    continue
+                said.append(says)
+                kept.append((Group(candidate), excerpts))
+                if len(kept) == limit:
+                    return kept
+        return kept
+
+    def _similarities(self, query: str, excerpts: Sequence[Excerpt]) -> list[float | None]:
+        """The cosine of each to the query; None for all while there is no embedding model."""
+        embedder = self._meaning.serving.embedder
+        try:
+            wanted = embedder.embed_query(query)
+            given = embedder.embed_passages([indexed_text(one.heading_path, one.text) for one in excerpts])
+        except IndexUnavailable:
+            return [None] * len(excerpts)
+        return [sum(a * b for a, b in zip(wanted, vector, strict=True)) for vector in given]
+
+    def _found(self, asked: Query, mode: Mode, *, own: str | None = None) -> _Found:
+        """Ask both sides at once; by the vector of chunk `own`, if it has one, in place of the query's.
+
+        Raises IndexUnavailable when none of those that were asked answers.
+        """
         beside = None
-        if mode is not Mode.LEXICAL:
-            beside = self._beside.submit(self._nearest, query, shelf)
+        if mode is not Mode.LEXICAL and asked.text:
+            beside = self._beside.submit(self._nearest, asked, own)
         words: Sequence[Candidate] = ()
         meaning: Sequence[Candidate] = ()
         degraded: list[str] = []
         if mode is not Mode.VECTOR:
             try:
-                words = self._lexical.search(query, limit=CANDIDATES, shelf=shelf)
+                words = self._lexical.search(asked, limit=CANDIDATES)
             except IndexUnavailable as error:
                 degraded.append(f"Searched by meaning only. {error}")
         if beside is not None:
@@ -129,10 +226,84 @@ class Retriever:
                 meaning = beside.result()
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
-        if len(degraded) == (2 if mode is Mode.HYBRID else 1):
+        if len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
             raise IndexUnavailable(" ".join(degraded))
-        return words, meaning, tuple(degraded)
+        operators = any(clause.required or clause.excluded for clause in asked.clauses)
+        if meaning and (operators or asked.filters != Filters()):
+            meaning = self._permitted(asked, words, meaning, degraded)
+        return _Found(words, meaning, tuple(degraded))
 
-    def _nearest(self, query: str, shelf: str | None) -> list[Candidate]:
+    def _permitted(
+        self, asked: Query, words: Sequence[Candidate], meaning: Sequence[Candidate], degraded: list[str]
+    ) -> Sequence[Candidate]:
+        """Of the nearest, those that the query's operators and filters allow; the words know that of each.
+
+        Filters too, although the vectors were asked with them: vectors of an
+        older version may not carry all that is filtered by.
+        """
+        known = {candidate.id for candidate in words}
+        doubtful = [candidate.id for candidate in meaning if candidate.id not in known]
+        try:
+            known |= self._lexical.permitted(asked, doubtful)
+        except IndexUnavailable:
+            degraded.append("Without the words, phrases, fields and excluded words are not heeded.")
+            return meaning
+        return [candidate for candidate in meaning if candidate.id in known]
+
+    def _spelling(self, asked: Query, mode: Mode) -> tuple[str | None, tuple[str, ...]]:
+        """What may have been meant by words that no book holds, and what was searched for in their place."""
+        if mode is Mode.VECTOR:
+            return None, ()
+        try:
+            return self._lexical.corrected(asked), self._lexical.resembling(asked)
+        except IndexUnavailable:
+            return None, ()
+
+    def _nearest(self, asked: Query, own: str | None) -> list[Candidate]:
         side = self._meaning.serving  # taken once: the two are replaced as one
-        return side.vectors.search(side.embedder.embed_query(query), limit=CANDIDATES, shelf=shelf)
+        vector = side.vectors.vectors_of([own]).get(own) if own else None
+        return side.vectors.search(
+            vector or side.embedder.embed_query(asked.text), limit=CANDIDATES, filters=asked.filters
+        )
+
+
+def _check_bounds(limit: int, offset: int) -> None:
+    if not 1 <= limit <= 100:
+        raise InvalidRequest("limit", f"must be between 1 and 100, not {limit}.")
+    if not 0 <= offset <= 2 * CANDIDATES:
+        raise InvalidRequest("cursor", "points behind the last passage; leave it out to start again.")
+
+
+def _is_beside(one: Excerpt, other: Excerpt) -> bool:
+    """Whether it is that very passage, or stands before or after it in the same document."""
+    return one.document.id == other.document.id and abs(one.ordinal - other.ordinal) <= 1
+
+
+def _shown(
+    page: Sequence[tuple[Group, Mapping[str, Excerpt]]],
+    found: _Found,
+    asked: Query,
+    resembling: Sequence[str] = (),
+) -> Iterator[Passage]:
+    by_words = {candidate.id for candidate in found.words}
+    similarity = {candidate.id: candidate.score for candidate in found.meaning}
+
+    def passage(candidate: Candidate, excerpt: Excerpt) -> Passage:
+        sides = ((Side.WORDS, candidate.id in by_words), (Side.MEANING, candidate.id in similarity))
+        return Passage(
+            excerpt=excerpt,
+            score=round(candidate.score, 6),
+            similarity=similarity.get(candidate.id),
+            found_by=tuple(side for side, is_one in sides if is_one),
+            snippet=_snippet(excerpt, asked, resembling),
+        )
+
+    for group, excerpts in page:
+        best = passage(group.best, excerpts[group.best.id])
+        shown = (other for other in group.others[:_OTHERS_SHOWN] if other.id in excerpts)
+        others = tuple(passage(other, excerpts[other.id]) for other in shown)
+        yield msgspec.structs.replace(best, others=others, others_total=len(group.others))
+
+
+def _snippet(excerpt: Excerpt, query: str | Query, resembling: Sequence[str] = ()) -> str:
+    return snippet(excerpt.text, query, language=excerpt.document.language, resembling=resembling)

@@ -7,9 +7,12 @@ from a book is escaped; the only markup is the <mark> put in here.
 import html
 import re
 from collections import Counter
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import NamedTuple
 
-from search.analysis import Term, subject_terms, terms
+from search.analysis import Term, family, is_stop_word, subject_terms, surface, terms
+from search.query import Field, Query, parse
 
 _WINDOW_CHARACTERS = 280
 # What the analysis never looks across: each run of other characters has its terms by itself, wherever it
@@ -18,13 +21,23 @@ _RUN = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
 _RUNS_KEPT, _LONGEST_KEPT = 16_384, 40
 
 
-def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
+def snippet(
+    text: str,
+    query: str | Query,
+    *,
+    language: str | None = None,
+    resembling: Iterable[str] = (),
+    window: int = _WINDOW_CHARACTERS,
+) -> str:
     """The `window` characters of `text` with the most different words of `query`, as HTML.
 
-    Without a match it is the beginning of the text. Cut ends are shown by an
-    ellipsis; cuts fall between words where the script has spaces.
+    `language` is the document's, in which the words were matched; `resembling`
+    are words that the index took for some that it does not know. Without a
+    match it is the beginning of the text. Cut ends are shown by an ellipsis;
+    cuts fall between words where the script has spaces.
     """
-    hits = _hits(text, _wanted(query))
+    asked = parse(query) if isinstance(query, str) else query
+    hits = _hits(text, _wanted(asked, language, tuple(resembling)), language)
     start = _best_start(text, hits, window)
     end = min(len(text), start + window)
     if end < len(text):
@@ -35,18 +48,45 @@ def snippet(text: str, query: str, *, window: int = _WINDOW_CHARACTERS) -> str:
     return f"{'… ' if start else ''}{body}{' …' if end < len(text) else ''}"
 
 
+class _Wanted(NamedTuple):
+    """What a query's words are in the texts of one language."""
+
+    terms: frozenset[str]
+    bare: frozenset[str]  # as they stand: a word typed without its accents is not found by its stem
+    begun: tuple[str, ...]
+
+
 @lru_cache(maxsize=64)
-def _wanted(query: str) -> frozenset[str]:
-    return frozenset(subject_terms(query) or {term.text for term in terms(query)})
+def _wanted(query: Query, language: str | None, resembling: tuple[str, ...]) -> _Wanted:
+    asked = [
+        term
+        for clause in query.clauses
+        if not clause.excluded
+        for term in clause.any_of
+        if term.field is not Field.AUTHOR
+    ]
+    whole = " ".join([*(term.text for term in asked if not term.prefix), *resembling])
+    begun = tuple(word for term in asked if term.prefix for word in surface(term.text)[-1:])
+    wanted = subject_terms(whole, language) or {term.text for term in terms(whole, language)}
+    group = family(language)
+    bare = (word for word in surface(whole) if language and wanted and not is_stop_word(word, group))
+    return _Wanted(frozenset(wanted), frozenset(bare), begun)
 
 
-def _hits(text: str, wanted: frozenset[str]) -> list[Term]:
+def _hits(text: str, wanted: _Wanted, language: str | None) -> list[Term]:
     """The terms of `text` that are wanted, in order."""
-    telling = {
-        run: [term for term in terms(run) if term.text in wanted]
-        for run in set(_RUN.findall(text))
-        if not wanted.isdisjoint(_names[run])
-    }
+    words = _words_of(family(language))
+    telling = {}
+    for run in set(_RUN.findall(text)):
+        hits = [
+            term
+            for term, stands in words[run]
+            if term.text in wanted.terms
+            or stands in wanted.bare
+            or (wanted.begun and stands.startswith(wanted.begun))
+        ]
+        if hits:
+            telling[run] = hits
     return [
         Term(term.text, run.start() + term.start, run.start() + term.end)
         for run in (_RUN.finditer(text) if telling else ())
@@ -54,11 +94,17 @@ def _hits(text: str, wanted: frozenset[str]) -> list[Term]:
     ]
 
 
-class _Names(dict[str, frozenset[str]]):
-    """The terms of each run, worked out once; everything is forgotten when it has become too many."""
+class _Words(dict[str, tuple[tuple[Term, str], ...]]):
+    """Each run's terms in one family of languages, each also as it stands. All is forgotten when it is too much."""
 
-    def __missing__(self, run: str) -> frozenset[str]:
-        found = frozenset(term.text for term in terms(run))
+    def __init__(self, group: str) -> None:
+        super().__init__()
+        self._group = group
+
+    def __missing__(self, run: str) -> tuple[tuple[Term, str], ...]:
+        found = tuple(
+            (term, (surface(run[term.start : term.end]) or [""])[0]) for term in terms(run, self._group)
+        )
         if len(run) <= _LONGEST_KEPT:
             if len(self) >= _RUNS_KEPT:
                 self.clear()
@@ -66,7 +112,9 @@ class _Names(dict[str, frozenset[str]]):
         return found
 
 
-_names = _Names()
+@cache
+def _words_of(group: str) -> _Words:
+    return _Words(group)
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:

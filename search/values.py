@@ -20,6 +20,14 @@ class Mode(enum.StrEnum):
     HYBRID = "hybrid"
 
 
+class Sort(enum.StrEnum):
+    """In which order results are shown. Whatever the order, equals keep that of relevance."""
+
+    RELEVANCE = "relevance"
+    DATE = "date"  # the document's year, newest first, unknown last; then when it was received
+    TITLE = "title"
+
+
 class Candidate(msgspec.Struct, frozen=True):
     """A chunk as one index ranks it. Scores of two indexes share no unit."""
 
@@ -35,13 +43,35 @@ class Passage(msgspec.Struct, frozen=True):
     similarity: float | None  # cosine to the query, where the vector index ranked it
     found_by: tuple[Side, ...]
     snippet: str  # HTML: escaped text with <mark> around matched words
+    # Where results are grouped: further passages of the same document, the best of them, and how many there are.
+    others: tuple["Passage", ...] = ()
+    others_total: int = 0
+
+
+class FacetValue(msgspec.Struct, frozen=True):
+    value: str
+    count: int  # documents
+
+
+class Facets(msgspec.Struct, frozen=True):
+    """What the documents found are like. A document counts once for each value it has."""
+
+    shelf: tuple[FacetValue, ...] = ()
+    author: tuple[FacetValue, ...] = ()
+    language: tuple[FacetValue, ...] = ()
+    format: tuple[FacetValue, ...] = ()
+    year: tuple[FacetValue, ...] = ()  # "1994", or "1990s" where there are many; newest first
+    tag: tuple[FacetValue, ...] = ()
 
 
 class SearchResult(msgspec.Struct, frozen=True):
     """What a query found, best first, and what could not be asked."""
 
     passages: tuple[Passage, ...]
-    total: int  # passages that could be paged through
+    total: int  # passages, or groups of them, that could be paged through
     next_offset: int | None
     took_ms: float
     degraded: tuple[str, ...]  # sentences, when a side did not answer
+    notices: tuple[str, ...] = ()  # sentences: what of the query was not understood, or cannot be
+    did_you_mean: str | None = None  # another spelling of the query that would find more
+    facets: Facets | None = None  # where they were asked for

@@ -21,6 +21,7 @@ import qdrant_edge
 
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
+from search.query import Filters
 from search.values import Candidate
 
 # A page of a memory map that the disk has no room for ends the process (SIGBUS), without a word.
@@ -63,8 +64,11 @@ class VectorIndex:
         if ids:
             self._update(qdrant_edge.UpdateOperation.set_payload(ids, {"shelf": shelf or ""}))
 
-    def search(self, vector: Sequence[float], *, limit: int, shelf: str | None = None) -> list[Candidate]:
+    def search(
+        self, vector: Sequence[float], *, limit: int, shelf: str | None = None, filters: Filters | None = None
+    ) -> list[Candidate]:
         """The `limit` nearest chunks to a unit vector [dimensions] by cosine, best first."""
+        shelf = filters.shelves[0] if filters and filters.shelves else shelf
         only_shelf = None
         if shelf is not None:
             match = qdrant_edge.MatchValue(shelf)
@@ -93,6 +97,12 @@ class VectorIndex:
         with _translated("The vector index could not be read."):
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
         return {str(point.id) for point in found}
+
+    def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, list[float]]:
+        """The unit vectors of those of the chunks that are here, as precise as the index keeps them."""
+        with _translated("The vector index could not be read."):
+            found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=True)
+        return {str(point.id): list(point.vector) for point in found}  # type: ignore[arg-type]
 
     def count(self) -> int:
         return int(self._open_shard().info().points_count)

@@ -1,5 +1,6 @@
-"""The JSON API: documents, shelves, search, and asking as a stream of events."""
+"""The JSON API: documents, shelves, passages, and asking as a stream of events."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -11,22 +12,21 @@ from litestar.datastructures import State
 from litestar.params import Body, FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
-from library.errors import InvalidRequest
+from library.errors import InvalidRequest, PassageNotFound
 from library.values import DocumentState, Shelf
 from llm.answer import Question
 from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token
-from search.values import Mode
+from web.asked import Asked
 from web.house import House
 from web.shapes import (
     DocumentShape,
     DocumentsShape,
-    SearchShape,
     document_shape,
-    hit_shape,
     source_shape,
 )
 
 _LONGEST_QUERY = 10_000
+MOST_CHOSEN = 20  # passages that a question can be put to
 STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -37,6 +37,7 @@ class Shelves(msgspec.Struct, frozen=True):
 class AskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     question: Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_QUERY)]
     shelf: str | None = None
+    passages: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_CHOSEN)] = ()
 
 
 @get("/api/documents", sync_to_thread=True)
@@ -69,27 +70,6 @@ def shelves(state: State) -> Shelves:
     return Shelves(tuple(house.catalogue.shelves()))
 
 
-@get("/api/search", sync_to_thread=True)
-def search(
-    state: State,
-    q: FromQuery[str] = "",
-    shelf: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 10,
-    cursor: FromQuery[str | None] = None,
-    mode: FromQuery[Mode] = Mode.HYBRID,
-) -> SearchShape:
-    """Passages that fit the query, by words and by meaning, best first."""
-    house: House = state.house
-    found = house.retriever.search(q, shelf=shelf or None, limit=limit, offset=offset_of(cursor), mode=mode)
-    return SearchShape(
-        items=tuple(map(hit_shape, found.passages)),
-        total=found.total,
-        next=None if found.next_offset is None else str(found.next_offset),
-        took_ms=found.took_ms,
-        degraded=found.degraded,
-    )
-
-
 @get("/api/passages/{passage_id:str}", sync_to_thread=True)
 def passage(state: State, passage_id: FromPath[str]) -> dict[str, Any]:
     """One passage with its document."""
@@ -118,17 +98,18 @@ async def ask(
     """Answer a question as server-sent events: passages, token, citation, done or failed."""
     require_json(request)
     house: House = state.house
-    question = Question(text=data.question, shelf=data.shelf or None)
+    asked = Asked(data.question, shelf=(data.shelf,) if data.shelf else ()).query()
+    question = Question(text=asked.text or data.question, query=asked, passages=data.passages)
+    await asyncio.to_thread(_require_passages, house, data.passages)
     return Stream(_answer_events(house, question), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
-def offset_of(cursor: str | None) -> int:
-    """The offset that a cursor stands for. Raises InvalidRequest."""
-    if not cursor:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 6):
-        raise InvalidRequest("cursor", "is not one that a search has returned; leave it out to start again.")
-    return int(cursor)
+def _require_passages(house: House, passage_ids: tuple[str, ...]) -> None:
+    """Raises PassageNotFound, while the answer can still have a status."""
+    there = house.excerpts.by_id(passage_ids) if passage_ids else {}
+    for passage_id in passage_ids:
+        if passage_id not in there:
+            raise PassageNotFound(passage_id)
 
 
 def require_json(request: Request[Any, Any, Any]) -> None:

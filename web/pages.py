@@ -7,19 +7,22 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import get
 from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Template
 
 from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest, NotFoundError
 from library.values import DocumentState, Excerpt, Section
-from web.api import offset_of
+from web import results
+from web.api import MOST_CHOSEN
+from web.asked import Asked, asked
 from web.house import House
 from web.jobs import ingest_shape
-from web.shapes import document_shape, hit_shape
+from web.problems import status_of
+from web.shapes import document_shape
 from web.uploads import Slips
 
-_RESULTS_A_PAGE = 10
 _DOCUMENTS_A_PAGE = 100
 _EXAMPLES = (
     "What is the safest way to make water drinkable?",
@@ -28,29 +31,37 @@ _EXAMPLES = (
 )
 
 
-@get("/", sync_to_thread=True)
+@get("/", sync_to_thread=True, dependencies={"asked": Provide(asked, sync_to_thread=False)})
 def front(
     state: State,
-    q: FromQuery[str] = "",
-    shelf: FromQuery[str] = "",
+    asked: NamedDependency[Asked],
     ask: FromQuery[str] = "",
-    cursor: FromQuery[str | None] = None,
+    cursor: FromQuery[str] = "",
+    like: FromQuery[str] = "",
+    chosen_ids: Annotated[list[str] | None, QueryParameter(name="with")] = None,
 ) -> Template:
-    """One box: it searches, and asks when asked."""
+    """One box: it searches, and asks when asked; also more like a passage, and a question put to chosen ones."""
     house: House = state.house
-    query = q.strip()
-    results, problem = None, None
-    if query:
-        try:
-            results = _results(house, query, shelf, cursor)
-        except AlmanacError as error:
-            problem = str(error)
+    asked = msgspec.structs.replace(asked, q=asked.q.strip())
+    asking = bool(ask and asked.q)
+    picked = tuple(dict.fromkeys(chosen_ids or ()))[:MOST_CHOSEN] if asking else ()
+    found, problem, status = None, None, 200
+    try:
+        if picked:
+            found = results.chosen(house, asked, picked)
+        elif like:
+            found = results.alike(house, like)
+        elif asked.q:
+            found = results.results(house, asked, cursor)
+    except AlmanacError as error:
+        problem, status = str(error), status_of(error)
     counts = house.catalogue.counts()
     chunks, _ = house.catalogue.indexed_totals()
     context = _common(house, "search") | {
-        "query": query,
-        "shelf": shelf,
-        "asking": bool(ask and query),
+        "query": asked.q,
+        "shelf": asked.shelf[0] if len(asked.shelf) == 1 else "",
+        "asking": asking,
+        "picked": picked,
         "shelves": _plain(house.catalogue.shelves()),
         "totals": {
             "documents": sum(counts.values()) - counts[DocumentState.MISSING],
@@ -60,12 +71,12 @@ def front(
             "chunks": chunks,
         },
         "model": {"id": house.models.model_id, "state": house.models.state.value},
-        "results": results,
+        "results": found,
         "error": problem,
         "examples": _EXAMPLES,
         "library_folder": str(house.library_folder),
     }
-    return Template("index.html", context=context)
+    return Template("index.html", context=context, status_code=status)
 
 
 @get("/library", sync_to_thread=True)
@@ -179,22 +190,6 @@ def _cut(block: str, start: int, end: int) -> list[tuple[str, bool]]:
     start, end = max(0, min(start, len(block))), max(0, min(end, len(block)))
     cuts = [(block[:start], False), (block[start:end], True), (block[end:], False)]
     return [(text, marked) for text, marked in cuts if text]
-
-
-def _results(house: House, query: str, shelf: str, cursor: str | None) -> dict[str, Any]:
-    found = house.retriever.search(
-        query, shelf=shelf or None, limit=_RESULTS_A_PAGE, offset=offset_of(cursor)
-    )
-    following = None
-    if found.next_offset is not None:
-        following = href("/", {"q": query, "shelf": shelf, "cursor": str(found.next_offset)})
-    return {
-        "items": _plain([hit_shape(passage) for passage in found.passages]),
-        "total": found.total,
-        "took_ms": found.took_ms,
-        "next_href": following,
-        "degraded": found.degraded,
-    }
 
 
 def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt | None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from library.values import Document, DocumentState
-from search.values import Passage
+from search.values import Facets, Passage
 
 
 class DocumentShape(msgspec.Struct, frozen=True):
@@ -44,6 +44,8 @@ class HitShape(msgspec.Struct, frozen=True):
     passage: PassageShape
     score: float
     found_by: tuple[str, ...]
+    others: tuple[PassageShape, ...]  # where results are grouped by document: further passages of it
+    others_total: int
 
 
 class DocumentsShape(msgspec.Struct, frozen=True):
@@ -58,6 +60,9 @@ class SearchShape(msgspec.Struct, frozen=True):
     next: str | None
     took_ms: float
     degraded: tuple[str, ...]
+    notices: tuple[str, ...]
+    did_you_mean: str | None
+    facets: Facets | None
 
 
 def document_shape(document: Document) -> DocumentShape:
@@ -99,6 +104,8 @@ def hit_shape(passage: Passage) -> HitShape:
         passage=passage_shape(passage),
         score=passage.score,
         found_by=tuple(side.value for side in passage.found_by),
+        others=tuple(map(passage_shape, passage.others)),
+        others_total=passage.others_total,
     )
 
 

@@ -30,6 +30,7 @@ from library.values import IndexedChunk, Labels, Section, indexed_text
 from search.embedder import BUDGET_TOKENS, TOKENIZER_FILE, Embedder, TokenCounter
 from search.fusion import fuse
 from search.lexical import LexicalIndex
+from search.query import parse
 from search.values import Candidate
 from tests.places import EMBEDDING_MODEL, SHARED_DATA
 
@@ -328,7 +329,7 @@ def rankings(
         fused = []
         for question, near, scores in zip(questions, nearest, cosines, strict=True):
             vector = [Candidate(str(at), float(scores[at])) for at in near]
-            found = fuse(lexical.search(question.text, limit=CANDIDATES), vector)
+            found = fuse(lexical.search(parse(question.text), limit=CANDIDATES), vector)
             fused.append([int(candidate.id) for candidate in found])
         lexical.close()
     yield fused

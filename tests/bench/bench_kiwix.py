@@ -82,7 +82,7 @@ def run(pages: int = 8000, questions: int = 400) -> Iterator[str]:
             with KeepAlive(house.url) as ours:
                 sides: dict[str, Ask] = {
                     "Kiwix": lambda text: ask_kiwix(kiwix_url, text),
-                    "Almanac, words only": lambda text: ask_almanac(ours, text, "lexical"),
+                    "Almanac, words only": lambda text: ask_almanac(ours, text, "words"),
                     "Almanac": lambda text: ask_almanac(ours, text, "hybrid"),
                 }
                 for warming in material.questions()[-20:]:

@@ -46,7 +46,9 @@ def test_drop_search_ask_and_open_the_citation(page: Page, house: Appliance) -> 
     expect(page.get_by_text("Owls in the barn").first).to_be_visible()
 
     page.goto("/")
-    page.get_by_role("searchbox").fill("How many voles does the barn owl named Ottoline take a night?")
+    page.get_by_label("Search the library").fill(
+        "How many voles does the barn owl named Ottoline take a night?"
+    )
     page.keyboard.press("Control+Enter")
     sources = page.locator("[data-answer]").get_by_role("link")
     expect(page.get_by_text("Done in", exact=False)).to_be_visible(timeout=120_000)

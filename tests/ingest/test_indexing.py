@@ -19,6 +19,7 @@ from appliance.stacks import open_stacks
 from ingest.link import WorkerLink
 from library.values import Document, DocumentState
 from search.embedder import TokenCounter
+from search.query import parse
 from tests.places import MODELS, embedding_model
 
 pytestmark = pytest.mark.models
@@ -307,7 +308,7 @@ def test_odd_names_links_and_dates_stop_nothing(house: House, tmp_path: Path) ->
     time.sleep(0.5)
     house.room.inbox.scan()
     assert {item.path for item in house.catalogue.documents().items} == {"garden/fine.md", "late.md"}
-    assert house.room.stacks.lexical.search("plughword", limit=5) == []
+    assert house.room.stacks.lexical.search(parse("plughword"), limit=5) == []
     assert house.room.inbox.alive
     assert house.room.inbox.trouble
     assert "not valid text" in house.room.inbox.trouble

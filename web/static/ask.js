@@ -18,7 +18,8 @@ class Asking {
   /** @param {HTMLElement} section */
   constructor(section) {
     this.section = section;
-    this.body = JSON.stringify({ question: section.dataset.question, shelf: section.dataset.shelf || null });
+    const { question, shelf, passages } = section.dataset;
+    this.body = JSON.stringify({ question, shelf: shelf || null, passages: passages?.split(" ") ?? [] });
     this.sources = new Sources(this.part("sources"));
     this.prose = this.#blank();
     this.part("stop").onclick = () => this.#abort.abort();
