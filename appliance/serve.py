@@ -21,6 +21,7 @@ from types import FrameType
 import uvicorn
 
 from appliance.config import Config
+from appliance.http_protocol import SpokenProtocol
 from appliance.memory import keep_memory_together
 from appliance.reading_room import open_reading_room
 from appliance.schedule import rescanning
@@ -101,6 +102,7 @@ def serve(config: Config) -> None:
         app = guarded_app(house, on_startup=[models.start], on_shutdown=[models.stop])
         settings = uvicorn.Config(
             app,
+            http=SpokenProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -190,6 +190,7 @@ class FactRow(Base):
 
 
 # The same as plain tables, for statements over many rows at once.
+SHELVES = cast("Table", ShelfRow.__table__)
 DOCUMENTS = cast("Table", DocumentRow.__table__)
 SECTIONS = cast("Table", SectionRow.__table__)
 SHELVES = cast("Table", ShelfRow.__table__)

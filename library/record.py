@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -54,7 +55,11 @@ class Record:
         Raises RecordError when it cannot be opened, or was written by a newer Almanac.
         """
         url = f"sqlite:///{path}"
-        engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+        engine = create_engine(
+            url,
+            connect_args={"timeout": 30, "check_same_thread": False},
+            json_deserializer=msgspec.json.decode,  # four lists a document, and ten documents a search
+        )
         event.listen(engine, "connect", _configure_sqlite)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ from a book is escaped; the only markup is the <mark> put in here.
 
 import html
 from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from search.analysis import Term, family, is_stop_word, subject_terms, surface, terms
 from search.query import Field, Query, parse
@@ -29,7 +31,7 @@ def snippet(
     cuts fall between words where the script has spaces.
     """
     asked = parse(query) if isinstance(query, str) else query
-    hits = _hits(text, asked, language, resembling)
+    hits = _hits(text, _wanted(asked, language, tuple(resembling)), language)
     start = _best_start(text, hits, window)
     end = min(len(text), start + window)
     if end < len(text):
@@ -40,8 +42,16 @@ def snippet(
     return f"{'… ' if start else ''}{body}{' …' if end < len(text) else ''}"
 
 
-def _hits(text: str, query: Query, language: str | None, resembling: Iterable[str]) -> list[Term]:
-    """The terms of `text` that the query's wanted words match, in order."""
+class _Wanted(NamedTuple):
+    """What a query's words are in the texts of one language."""
+
+    terms: frozenset[str]
+    bare: frozenset[str]  # as they stand: a word typed without its accents is not found by its stem
+    begun: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def _wanted(query: Query, language: str | None, resembling: tuple[str, ...]) -> _Wanted:
     asked = [
         term
         for clause in query.clauses
@@ -52,19 +62,53 @@ def _hits(text: str, query: Query, language: str | None, resembling: Iterable[st
     whole = " ".join([*(term.text for term in asked if not term.prefix), *resembling])
     begun = tuple(word for term in asked if term.prefix for word in surface(term.text)[-1:])
     wanted = subject_terms(whole, language) or {term.text for term in terms(whole, language)}
-    # A word typed without its accents may be found as it stands, and not by its stem.
-    bare = set(surface(whole)) if language and wanted else set()
-    hits = []
-    for term in terms(text, language):
-        if term.text in wanted:
-            hits.append(term)
-        elif bare or begun:
-            [stands] = surface(text[term.start : term.end]) or [""]
-            if (stands in bare and not is_stop_word(stands, family(language))) or (
-                begun and stands.startswith(begun)
-            ):
-                hits.append(term)
-    return hits
+    group = family(language)
+    bare = (word for word in surface(whole) if language and wanted and not is_stop_word(word, group))
+    return _Wanted(frozenset(wanted), frozenset(bare), begun)
+
+
+def _hits(text: str, wanted: _Wanted, language: str | None) -> list[Term]:
+    """The terms of `text` that are wanted, in order."""
+    words = _words_of(family(language))
+    telling = {}
+    for run in set(_RUN.findall(text)):
+        hits = [
+            term
+            for term, stands in words[run]
+            if term.text in wanted.terms
+            or stands in wanted.bare
+            or (wanted.begun and stands.startswith(wanted.begun))
+        ]
+        if hits:
+            telling[run] = hits
+    return [
+        Term(term.text, run.start() + term.start, run.start() + term.end)
+        for run in (_RUN.finditer(text) if telling else ())
+        for term in telling.get(run.group(), ())
+    ]
+
+
+class _Words(dict[str, tuple[tuple[Term, str], ...]]):
+    """Each run's terms in one family of languages, each also as it stands. All is forgotten when it is too much."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__()
+        self._group = group
+
+    def __missing__(self, run: str) -> tuple[tuple[Term, str], ...]:
+        found = tuple(
+            (term, (surface(run[term.start : term.end]) or [""])[0]) for term in terms(run, self._group)
+        )
+        if len(run) <= _LONGEST_KEPT:
+            if len(self) >= _RUNS_KEPT:
+                self.clear()
+            self[run] = found
+        return found
+
+
+@cache
+def _words_of(group: str) -> _Words:
+    return _Words(group)
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:

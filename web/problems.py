@@ -54,7 +54,7 @@ def almanac_problem(request: Request[Any, Any, Any], error: errors.AlmanacError)
 
 def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    detail, parameter = error.detail, None
+    detail, parameter = f"{error.detail.rstrip('.')}.", None
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.url.path}."
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
