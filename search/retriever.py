@@ -18,7 +18,7 @@ from search.fusion import ALPHA, fuse
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
-from search.query import parse
+from search.query import Filters, parse
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side
 
@@ -116,24 +116,27 @@ class Retriever:
         self, query: str, shelf: str | None, mode: Mode
     ) -> tuple[Sequence[Candidate], Sequence[Candidate], tuple[str, ...]]:
         """Both sides' candidates, and a sentence for each side that could not answer."""
+        asked = parse(query)
+        if shelf is not None:
+            filters = msgspec.structs.replace(asked.filters, shelves=(shelf,))
+            asked = msgspec.structs.replace(asked, filters=filters)
         beside = None
-        if mode is not Mode.LEXICAL:
-            beside = self._beside.submit(self._nearest, query, shelf)
+        if mode is not Mode.LEXICAL and asked.text:
+            beside = self._beside.submit(self._nearest, asked.text, shelf)
         words: Sequence[Candidate] = ()
         meaning: Sequence[Candidate] = ()
         degraded: list[str] = []
         if mode is not Mode.VECTOR:
             try:
-                asked = parse(query)
-                if shelf is not None:
-                    filters = msgspec.structs.replace(asked.filters, shelves=(shelf,))
-                    asked = msgspec.structs.replace(asked, filters=filters)
                 words = self._lexical.search(asked, limit=CANDIDATES)
             except IndexUnavailable as error:
                 degraded.append(f"Searched by meaning only. {error}")
         if beside is not None:
             try:
                 meaning = beside.result()
+                if asked.filters != Filters() or any(one.required or one.excluded for one in asked.clauses):
+                    allowed = self._lexical.permitted(asked, [candidate.id for candidate in meaning])
+                    meaning = [candidate for candidate in meaning if candidate.id in allowed]
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
         if len(degraded) == (2 if mode is Mode.HYBRID else 1):
