@@ -18,7 +18,7 @@ from search.scanning import cleaned
 
 _LONGEST_TYPED = 100
 # Candidates of each kind that are put in order: those that begin as typed first, then the short ones.
-_LOOKED_AT = 200
+_LOOKED_AT = 100
 # How many of a kind come before the others have had their turn.
 _SHARES = {"title": 4, "author": 1, "heading": 3, "term": 2}
 
