@@ -16,6 +16,7 @@ from search.fusion import ALPHA, fuse
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
+from search.query import Filters
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side
 
@@ -135,4 +136,8 @@ class Retriever:
 
     def _nearest(self, query: str, shelf: str | None) -> list[Candidate]:
         side = self._meaning.serving  # taken once: the two are replaced as one
-        return side.vectors.search(side.embedder.embed_query(query), limit=CANDIDATES, shelf=shelf)
+        return side.vectors.search(side.embedder.embed_query(query), limit=CANDIDATES, filters=_only(shelf))
+
+
+def _only(shelf: str | None) -> Filters:
+    return Filters() if shelf is None else Filters(shelves=(shelf,))
