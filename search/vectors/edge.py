@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import qdrant_edge
 
@@ -64,12 +65,14 @@ class EdgeIndex:
         """Open or create. Raises IndexUnavailable when it is damaged or of other dimensions."""
         self.dimensions, self._path, self._optimise_from = dimensions, path, optimise_from
         self._writing = threading.Lock()
-        self.optimiser = Optimiser()
+        self.optimiser: Optimiser = Optimiser()
         self._touched: set[str] | None = None  # ids that changed since the shard was copied
         self._wanted, self._closing = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._trouble: str | None = None
-        self._graph_from = 0  # vectors without a graph that the last optimisation left: Edge spares small ones
+        self._graph_from = (
+            0  # vectors without a graph that the last optimisation left: Edge spares small ones
+        )
         with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
             self._shards = Shards(path)
             self._shards.tidy()
@@ -125,7 +128,7 @@ class EdgeIndex:
             return {}
         with _translated("The vector index could not be read."):
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=True)
-        return {str(point.id): point.vector for point in found}
+        return {str(point.id): _plain(point.vector) for point in found}
 
     def count(self) -> int:
         return int(self._open_shard().info().points_count)
@@ -159,6 +162,13 @@ class EdgeIndex:
                 self._shard.close()
                 self._shard = None
 
+    def clear(self) -> None:
+        with self._writing, _translated("The vector index could not be emptied; is the disk full?"):
+            self._open_shard()
+            self._shard = self._created()
+            self._touched = None  # a graph that is being built is of what was
+        self._shards.tidy()
+
     def erase(self) -> None:
         self.close()
         self._shards.erase()
@@ -172,6 +182,9 @@ class EdgeIndex:
             if not self.labelled():
                 _create_field_indexes(shard)
             return shard
+        return self._created()
+
+    def _created(self) -> qdrant_edge.EdgeShard:
         created = self._shards.begin()
         created.mkdir(parents=True)
         shard = qdrant_edge.EdgeShard.create(str(created), self._configuration())
@@ -288,9 +301,9 @@ class EdgeIndex:
 
     def _swap(self, shard: qdrant_edge.EdgeShard, built: Path) -> None:
         with self._writing:
-            if self._closing.is_set():
-                raise IndexUnavailable("The vector index is closed.")
-            self._bring_over(shard, self._touched or set())
+            if self._closing.is_set() or self._touched is None:
+                raise IndexUnavailable("the index was closed or emptied meanwhile.")
+            self._bring_over(shard, self._touched)
             shard.flush()
             self._shards.count_on(built, labels=self._shards.labels)
             # Not closed: a search may be in it. It goes with the last of them.
@@ -304,13 +317,18 @@ class EdgeIndex:
             self._look_for_room(_ROOM_BYTES)
             records = self._open_shard().retrieve(list(some), with_payload=True, with_vector=True)
             here = {str(record.id) for record in records}
-            points = [qdrant_edge.Point(record.id, record.vector, record.payload) for record in records]
+            points = [qdrant_edge.Point(r.id, _plain(r.vector), r.payload) for r in records]
             gone: list[qdrant_edge.PointId] = [id_ for id_ in some if id_ not in here]
             if points:
                 shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
             if gone:
                 shard.update(qdrant_edge.UpdateOperation.delete_points(gone))
         shard.flush()
+
+
+def _plain(vector: Any) -> list[float]:
+    """The one vector of a point; Edge's type allows for several, and for none."""
+    return list(vector)
 
 
 def optimise(path: Path) -> None:
@@ -335,7 +353,9 @@ def configuration(dimensions: int, optimise_from: int = OPTIMISE_FROM) -> qdrant
         payload_memory=on_disk,
         id_tracker_memory=on_disk,
         wal_enabled=False,
-        hnsw_config=qdrant_edge.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=kib, memory=on_disk),
+        hnsw_config=qdrant_edge.HnswIndexConfig(
+            m=16, ef_construct=100, full_scan_threshold=kib, memory=on_disk
+        ),
         optimizers=qdrant_edge.EdgeOptimizersConfig(indexing_threshold=kib),
     )
 

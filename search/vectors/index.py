@@ -14,6 +14,7 @@ import msgspec
 from library.values import IndexedChunk, Labels
 from search.query import Filters
 from search.values import Candidate
+from search.vectors.optimising import Optimiser
 
 EVERYTHING = Filters()
 
@@ -32,6 +33,11 @@ class VectorIndex(Protocol):
     """Unit vectors of one embedding model, each under its chunk's id. Safe from several threads."""
 
     dimensions: int
+
+    @property
+    def optimiser(self) -> Optimiser | None:
+        """Who builds its graph, to be held while somebody waits; None where another machine does it."""
+        ...
 
     @property
     def address(self) -> str:
@@ -83,6 +89,10 @@ class VectorIndex(Protocol):
     def state(self) -> IndexState: ...
 
     def close(self) -> None: ...
+
+    def clear(self) -> None:
+        """Hold nothing any more, labelled as this version labels."""
+        ...
 
     def erase(self) -> None:
         """Close, and give back the room: nobody will ask this index again."""

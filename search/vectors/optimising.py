@@ -53,7 +53,9 @@ class Optimiser:
         _, said = child.communicate()
         if child.returncode:
             last = said.decode(errors="replace").strip().rpartition("\n")[2][:300]
-            raise IndexUnavailable(f"the process that builds its graph ended early ({last or child.returncode}).")
+            raise IndexUnavailable(
+                f"the process that builds its graph ended early ({last or child.returncode})."
+            )
 
     def halt(self) -> None:
         """Hold the child where it stands, until `go_on`: somebody waits for an answer."""

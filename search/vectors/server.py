@@ -25,6 +25,7 @@ from library.values import IndexedChunk, Labels
 from search.query import Filters
 from search.values import Candidate
 from search.vectors.index import EVERYTHING, IndexState
+from search.vectors.optimising import Optimiser
 from search.vectors.payload import INTEGERS, KEYWORDS, VERSION, AnyOf, Between, conditions_for, payload
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
 class ServerIndex:
     """One collection. Safe from several threads."""
+
+    optimiser: Optimiser | None = None
 
     def __init__(
         self,
@@ -197,6 +200,13 @@ class ServerIndex:
                 self._client.close()
                 self._client = None
 
+    def clear(self) -> None:
+        with self._asking() as client:
+            client.delete_collection(self._collection)
+            self._labels = None
+        with self._asking():
+            pass  # makes it again
+
     def erase(self) -> None:
         """Raises IndexUnavailable when the server is away; the collection is then left there."""
         try:
@@ -288,35 +298,39 @@ def shown(url: str) -> str:
 def explained(error: Exception, server: str, collection: str) -> tuple[bool, str]:
     """Whether the server is to be left alone for a while, and the sentence for a reader."""
     status = getattr(error, "status_code", None)
-    source = getattr(error, "source", None) or error
-    if status in (401, 403):
-        return True, (
-            f"The vector server {server} refuses the key. Put the right one into ALMANAC_VECTOR_KEY or the file that "
-            "`search.vector_server.key_file` names, and restart Almanac."
-        )
-    if status is not None and status >= 500:
-        return True, f"The vector server {server} fails (HTTP {status}). Its own log says why."
-    if status == 404:
-        return False, (
-            f"The vector server {server} no longer has the collection {collection!r}. Restart Almanac: it is made and "
-            "filled again from the library."
-        )
     if status is not None:
         content = getattr(error, "content", b"")
-        said = content.decode(errors="replace")[:300] if isinstance(content, bytes) else str(error)[:300]
-        return False, f"The vector server {server} refused what {collection!r} was asked (HTTP {status}): {said}"
+        said = content.decode(errors="replace") if isinstance(content, bytes) else ""
+        return status in (401, 403) or status >= 500, _refusal(status, said, server, collection)
     if isinstance(error, ImportError):
         return True, f"A vector server needs the library qdrant-client, which is not installed ({error})."
+    source = getattr(error, "source", None) or error
     if "certificate" in str(source).lower():
         return True, (
-            f"The certificate of the vector server {server} is not trusted ({source}). Name the house's own authority "
-            "in `search.vector_server.ca_file`."
+            f"The certificate of the vector server {server} is not trusted ({source}). Name the house's own "
+            "authority in `search.vector_server.ca_file`."
         )
     if hasattr(error, "source") or isinstance(error, OSError):
         return True, (
             f"The vector server {server} does not answer ({source}). As soon as it does, it is asked again by itself."
         )
     return False, f"The vector server {server} could not be used ({type(error).__name__}: {error})."
+
+
+def _refusal(status: int, said: str, server: str, collection: str) -> str:
+    if status in (401, 403):
+        return (
+            f"The vector server {server} refuses the key. Put the right one into ALMANAC_VECTOR_KEY or the file "
+            "that `search.vector_server.key_file` names, and restart Almanac."
+        )
+    if status == 404:
+        return (
+            f"The vector server {server} no longer has the collection {collection!r}. Restart Almanac: it is made "
+            "and filled again from the library."
+        )
+    if status >= 500:
+        return f"The vector server {server} fails (HTTP {status}). Its own log says why."
+    return f"The vector server {server} refused what it was asked (HTTP {status}): {said[:300]}"
 
 
 def _filter(wanted: Sequence[AnyOf | Between]) -> Any:

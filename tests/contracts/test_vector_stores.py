@@ -19,22 +19,26 @@ from library.values import IndexedChunk, Labels
 from search.query import Filters
 from search.vectors import VectorIndex
 from search.vectors.edge import EdgeIndex
+from search.vectors.index import EVERYTHING
 from search.vectors.payload import conditions, folded, payload
 from search.vectors.server import ServerIndex, ServerSettings
 
 # The stand-in keeps no field indexes, and says so.
-pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect in the local Qdrant:UserWarning"
+)
 
 D = 8
 STORES = ("edge", "server")
 Open = Callable[[], VectorIndex]
+WATER = Labels("water")
 
 
 def id_of(n: int) -> str:
     return f"00000000-0000-0000-0000-{n:012d}"
 
 
-def chunk(n: int, labels: Labels = Labels("water")) -> IndexedChunk:
+def chunk(n: int, labels: Labels = WATER) -> IndexedChunk:
     return IndexedChunk(id_of(n), "doc", n, labels, ("Book", "Chapter"), "")
 
 
@@ -79,7 +83,7 @@ def index(reopen: Open) -> VectorIndex:
     return reopen()
 
 
-def found(index: VectorIndex, filters: Filters = Filters(), *, near: int = 1) -> set[int]:
+def found(index: VectorIndex, filters: Filters = EVERYTHING, *, near: int = 1) -> set[int]:
     return {int(c.id[-12:]) for c in index.search(unit(near), limit=100, filters=filters)}
 
 
@@ -160,9 +164,13 @@ def test_a_closed_index_says_so(index: VectorIndex) -> None:
 
 
 LIBRARY = {
-    1: Labels("Water", authors=("Ångström, Åsa",), language="en-GB", format="epub", year=1999, subjects=("Wells",)),
+    1: Labels(
+        "Water", authors=("Ångström, Åsa",), language="en-GB", format="epub", year=1999, subjects=("Wells",)
+    ),
     2: Labels("Water", authors=("B. Traven", "José Müller"), language="de", format="pdf", year=2005),
-    3: Labels("Fire", authors=("b.  traven",), language="en", format="EPUB", year=2005, subjects=("Stoves", "wells")),
+    3: Labels(
+        "Fire", authors=("b.  traven",), language="en", format="EPUB", year=2005, subjects=("Stoves", "wells")
+    ),
     4: Labels(None, language="zh-Hant-TW", format="md", year=-300),
     5: Labels(None),
 }
@@ -179,7 +187,9 @@ def library(index: VectorIndex) -> VectorIndex:
 
 
 @pytest.fixture(params=STORES, scope="module")
-def unchanged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorIndex]:
+def unchanged(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[VectorIndex]:
     """The same library, opened once for all the tests that only ask."""
     path = tmp_path_factory.mktemp("unchanged")
     index: VectorIndex = EdgeIndex(path, dimensions=D) if request.param == "edge" else local_server(path)
@@ -229,7 +239,9 @@ def test_a_relabelled_chunk_keeps_its_vector_and_loses_its_old_labels(library: V
     library.relabel([id_of(1), id_of(99)], Labels("Fire", language="fr"))
     assert found(library, Filters(shelves=("Water",))) == {2}
     assert found(library, Filters(shelves=("Fire",))) == {1, 3}
-    assert found(library, Filters(authors=("angstrom, asa",))) == set()  # not merged: these labels and no others
+    assert (
+        found(library, Filters(authors=("angstrom, asa",))) == set()
+    )  # not merged: these labels and no others
     assert found(library, Filters(languages=("fr",))) == {1}
     assert library.contains(unit(1), id_of(1))
     assert library.count() == 5
@@ -248,7 +260,14 @@ labels = st.builds(
     subjects=some,
 )
 filters = st.builds(
-    Filters, shelves=some, authors=some, languages=some, formats=some, subjects=some, after=years, before=years
+    Filters,
+    shelves=some,
+    authors=some,
+    languages=some,
+    formats=some,
+    subjects=some,
+    after=years,
+    before=years,
 )
 
 

@@ -130,7 +130,9 @@ def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: EdgeIndex
     best = vectors.search(unit(2), limit=5)
     assert best[0].id == chunk(2, "").id
     assert best[0].score == pytest.approx(1, abs=0.02)
-    assert [c.id for c in vectors.search(unit(2), limit=5, filters=Filters(shelves=("fire",)))] == [chunk(3, "").id]
+    assert [c.id for c in vectors.search(unit(2), limit=5, filters=Filters(shelves=("fire",)))] == [
+        chunk(3, "").id
+    ]
 
 
 def test_vectors_survive_a_close_and_an_open(vectors: EdgeIndex, tmp_path: Path) -> None:
@@ -191,7 +193,9 @@ def test_a_chunk_moves_to_another_shelf_without_its_vector(vectors: EdgeIndex) -
     vectors.upsert([chunk(1, "", shelf="water")], [unit(1)])
     vectors.relabel([chunk(1, "").id, chunk(7, "").id], Labels("fire"))
     assert vectors.search(unit(1), limit=5, filters=Filters(shelves=("water",))) == []
-    assert [found.id for found in vectors.search(unit(1), limit=5, filters=Filters(shelves=("fire",)))] == [chunk(1, "").id]
+    assert [found.id for found in vectors.search(unit(1), limit=5, filters=Filters(shelves=("fire",)))] == [
+        chunk(1, "").id
+    ]
 
 
 def test_a_full_disk_is_said_before_it_ends_the_process(
