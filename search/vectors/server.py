@@ -310,6 +310,8 @@ def explained(error: Exception, server: str, collection: str) -> tuple[bool, str
             f"The certificate of the vector server {server} is not trusted ({source}). Name the house's own "
             "authority in `search.vector_server.ca_file`."
         )
+    if type(source).__module__.startswith("pydantic"):
+        return True, f"What answers at {server} is no Qdrant server of version 1.16 or newer. See `search.vector_url`."
     if hasattr(error, "source") or isinstance(error, OSError):
         return True, (
             f"The vector server {server} does not answer ({source}). As soon as it does, it is asked again by itself."
