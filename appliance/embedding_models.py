@@ -69,11 +69,16 @@ def decide(config: Config, record: Record, facts: Facts) -> Wanted:
 
 
 def open_side(
-    config: Config, model: str, folder: Path, address: str, closing: Callable[[Callable[[], None]], object]
+    config: Config,
+    facts: Facts,
+    model: str,
+    folder: Path,
+    address: str,
+    closing: Callable[[Callable[[], None]], object],
 ) -> VectorSide:
     """The index and the embedder of a model. Raises IndexUnavailable when the index is damaged."""
     embedder = LazyEmbedder(folder, threads=config.search.query_threads)
-    vectors = open_index(config, address, model=model, dimensions=embedder.dimensions)
+    vectors = open_index(config, facts, address, model=model, dimensions=embedder.dimensions)
     closing(vectors.close)
     return VectorSide(model, vectors, embedder)
 

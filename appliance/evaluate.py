@@ -44,7 +44,9 @@ def evaluate_collection(
     collection = read_collection(folder, split)
     models = embedding_model_folder(config)
     paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
-    with open_stacks(msgspec.structs.replace(config, paths=paths)) as stacks:
+    # Never on the house's own server: its collection is that of the library.
+    search = msgspec.structs.replace(config.search, vector_url="")
+    with open_stacks(msgspec.structs.replace(config, paths=paths, search=search)) as stacks:
         stacks.embedder.open()
         if not stacks.lexical.count():
             _index(stacks, folder, models, progress)

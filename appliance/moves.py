@@ -53,7 +53,7 @@ class Moves:
         if stacks.meaning.building is not None:
             raise Busy("Another vector index is being built; wait until it serves, see `almanac status`.")
         vectors = open_index(
-            self._config, address, model=serving.model, dimensions=serving.vectors.dimensions
+            self._config, stacks.facts, address, model=serving.model, dimensions=serving.vectors.dimensions
         )
         try:
             vectors.clear()  # what a move of long ago left there is not of this library as it is now

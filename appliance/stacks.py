@@ -74,12 +74,17 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         facts = Facts(record)
         wanted = decide(config, record, facts)
         serving = open_side(
-            config, wanted.serving, wanted.serving_folder, wanted.serving_address, opened.callback
+            config, facts, wanted.serving, wanted.serving_folder, wanted.serving_address, opened.callback
         )
         building = None
         if wanted.building is not None:
             building = open_side(
-                config, wanted.building, wanted.building_folder, wanted.building_address, opened.callback
+                config,
+                facts,
+                wanted.building,
+                wanted.building_folder,
+                wanted.building_address,
+                opened.callback,
             )
         meaning = Meaning(serving, building)
         excerpts, precedence = Excerpts(record), Precedence()

@@ -7,6 +7,7 @@ configuration says something new.
 """
 
 import os
+import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from search.vectors.server import ServerIndex, ServerSettings
 
 HERE = ""  # the address of an index in this process
 KEY_VARIABLE = "ALMANAC_VECTOR_KEY"
+_LIBRARY = "library.id"
 _CHOSEN = "vectors.chosen"  # the fact that keeps a reader's word
 
 
@@ -62,10 +64,11 @@ def index_folder(config: Config, model: str) -> Path:
     return config.data / "index" / "vectors" / model
 
 
-def open_index(config: Config, address: str, *, model: str, dimensions: int) -> VectorIndex:
+def open_index(config: Config, facts: Facts, address: str, *, model: str, dimensions: int) -> VectorIndex:
     """Raises IndexUnavailable when an index here is damaged; a server is not asked anything yet."""
     if address != HERE:
-        return ServerIndex(server_settings(config, address), model=model, dimensions=dimensions)
+        settings = server_settings(config, address)
+        return ServerIndex(settings, model=model, dimensions=dimensions, owner=_library(facts))
     from search.vectors.edge import EdgeIndex  # noqa: PLC0415 - a house with a server never loads it
 
     return EdgeIndex(index_folder(config, model), dimensions=dimensions)
@@ -90,6 +93,14 @@ def server_settings(config: Config, url: str) -> ServerSettings:
         on_disk=given.on_disk,
         quantised=given.quantised,
     )
+
+
+def _library(facts: Facts) -> str:
+    """The id of this library, by which it knows its collections from those of other houses."""
+    if (known := facts.get(_LIBRARY)) is None:
+        known = str(uuid.uuid4())
+        facts.put(_LIBRARY, known)
+    return known
 
 
 def _key(file: str) -> str:

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 _LEFT_ALONE_S = 5.0
 _A_REQUEST = 256  # points; 384 float32 as JSON are about 8 KiB each
-_LABELS = "almanac_labels"  # the key of the collection's metadata
+# Keys of the collection's metadata.
+_LABELS = "almanac_labels"
+_OWNER = "almanac_house"
 
 
 class ServerSettings(msgspec.Struct, frozen=True):
@@ -79,11 +81,12 @@ class ServerIndex:
         *,
         model: str,
         dimensions: int,
+        owner: str,
         connect: Callable[[], "QdrantClient"] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the embedding model's id. `connect` opens the client on first use."""
-        self.dimensions, self._settings = dimensions, settings
+        """`model` is the embedding model's id, `owner` this library's. `connect` opens the client on first use."""
+        self.dimensions, self._settings, self._owner = dimensions, settings, owner
         self._connect, self._clock = connect or settings.connect, clock
         self._collection = f"{settings.collection}-{model}"
         self._opening = threading.Lock()
@@ -245,7 +248,10 @@ class ServerIndex:
             return self._client
 
     def _look_at_collection(self, client: "QdrantClient") -> int:
-        """The version of its payload; made when it is not there. Raises IndexUnavailable for other dimensions."""
+        """The version of its payload; made when it is not there.
+
+        Raises IndexUnavailable for other dimensions, and for a collection that is not ours to change.
+        """
         if not client.collection_exists(self._collection):
             self._create_collection(client)
         collection = client.get_collection(self._collection)
@@ -257,8 +263,15 @@ class ServerIndex:
                 f"and this embedding model makes {self.dimensions}. Delete it there, or choose another name with "
                 "`search.vector_server.collection`."
             )
+        metadata = config.metadata or {}
+        if metadata.get(_OWNER) != self._owner:
+            raise IndexUnavailable(
+                f"The collection {self._collection!r} on {shown(self.address)} belongs to another library, or to "
+                "this one before its record was made anew. Choose another name with "
+                "`search.vector_server.collection`, or delete it there if nobody needs it."
+            )
         self._create_field_indexes(client, set(collection.payload_schema or ()))
-        return int((config.metadata or {}).get(_LABELS, 0))
+        return int(metadata.get(_LABELS, 0))
 
     def _create_collection(self, client: "QdrantClient") -> None:
         from qdrant_client import models  # noqa: PLC0415
@@ -275,7 +288,7 @@ class ServerIndex:
             write_consistency_factor=settings.write_replicas,
             on_disk_payload=settings.on_disk,
             quantization_config=models.ScalarQuantization(scalar=int8) if settings.quantised else None,
-            metadata={_LABELS: VERSION},
+            metadata={_LABELS: VERSION, _OWNER: self._owner},
         )
 
     def _create_field_indexes(self, client: "QdrantClient", there: set[str]) -> None:
@@ -287,6 +300,18 @@ class ServerIndex:
         for field, kind in kinds.items():
             if field not in there:
                 client.create_payload_index(self._collection, field, kind)
+
+
+def reach(settings: ServerSettings) -> None:
+    """Ask a server whether it is there. Raises IndexUnavailable, which says why it cannot be used."""
+    try:
+        client = settings.connect()
+        try:
+            client.get_collections()
+        finally:
+            client.close()
+    except Exception as error:
+        raise IndexUnavailable(explained(error, shown(settings.url), settings.collection)[1]) from error
 
 
 def shown(url: str) -> str:
@@ -311,7 +336,10 @@ def explained(error: Exception, server: str, collection: str) -> tuple[bool, str
             "authority in `search.vector_server.ca_file`."
         )
     if type(source).__module__.startswith("pydantic"):
-        return True, f"What answers at {server} is no Qdrant server of version 1.16 or newer. See `search.vector_url`."
+        return (
+            True,
+            f"What answers at {server} is no Qdrant server of version 1.16 or newer. See `search.vector_url`.",
+        )
     if hasattr(error, "source") or isinstance(error, OSError):
         return True, (
             f"The vector server {server} does not answer ({source}). As soon as it does, it is asked again by itself."

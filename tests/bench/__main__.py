@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.bench.options import options_for
 
 SHORT = ("chat", "start", "findable", "ingest", "reading", "interference")
-LONG = ("chunking", "growth", "peer", "epubs")  # many minutes each, so only by name
+LONG = ("million", "chunking", "growth", "peer", "epubs")  # many minutes each, so only by name
 NAMES = SHORT + LONG
 
 

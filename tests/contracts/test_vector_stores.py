@@ -53,6 +53,7 @@ def local_server(path: Path, dimensions: int = D) -> ServerIndex:
         ServerSettings("http://stand-in"),
         model="tiny",
         dimensions=dimensions,
+        owner="this library",
         connect=lambda: QdrantClient(path=str(path), force_disable_check_same_thread=True),
     )
 

@@ -4,13 +4,14 @@ qdrant-client's local mode stands in for the server.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from qdrant_client import QdrantClient
 
+from appliance.vector_places import _library
 from library.errors import Busy, IndexUnavailable, InvalidRequest
 from library.values import DocumentState
 from search.query import Filters
@@ -35,16 +36,22 @@ class Server:
         self.client.close = lambda *_, **__: None  # type: ignore[method-assign]
         self.away = False
 
-    def connect(self, _: ServerSettings) -> QdrantClient:
-        if self.away:
-            raise ConnectionRefusedError("connection refused")
-        return self.client
+    @property
+    def connecting(self) -> Callable[[ServerSettings], QdrantClient]:
+        """What takes the place of `ServerSettings.connect`."""
+
+        def connect(_: ServerSettings) -> QdrantClient:
+            if self.away:
+                raise ConnectionRefusedError("connection refused")
+            return self.client
+
+        return connect
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    monkeypatch.setattr(ServerSettings, "connect", lambda self: server.connect(self))
+    monkeypatch.setattr(ServerSettings, "connect", server.connecting)
     return server
 
 
@@ -111,7 +118,7 @@ def test_there_and_back_while_serving_and_the_choice_survives_restarts(house: Ho
     assert "http://nas.lan:6333" in job.detail
     until(lambda: folders(house) == [])
     assert house.room.stacks.vectors.search(
-        [1.0] + [0.0] * 383, limit=50, filters=Filters(shelves=("s1",), formats=("md",))
+        [1.0] + [0.0] * 383, limit=50, filters=Filters(shelves=("s1",), formats=("markdown",))
     )
 
     house.close()
@@ -201,7 +208,10 @@ def test_what_changes_during_a_move_is_changed_in_both(house: House, monkeypatch
 def test_what_a_server_holds_of_long_ago_is_cleared(house: House, server: Server) -> None:
     filled(house, 3)
     model = house.room.stacks.meaning.serving.model
-    stale = ServerIndex(ServerSettings(URL), model=model, dimensions=384, connect=lambda: server.client)
+    owner = _library(house.room.stacks.facts)
+    stale = ServerIndex(
+        ServerSettings(URL), model=model, dimensions=384, owner=owner, connect=lambda: server.client
+    )
     chunk = house.room.stacks.queue.chunks_in([(house.document("s0/0.md"), 0, 1)])[0]  # type: ignore[list-item]
     stale.upsert(
         [msgspec.structs.replace(chunk, id="00000000-0000-0000-0000-00000000dead")], [[1.0] + [0.0] * 383]
@@ -290,7 +300,7 @@ def test_an_index_of_an_earlier_version_is_relabelled_without_a_vector_computed(
     vectors = house.room.stacks.vectors
     until(vectors.labelled)
     assert (
-        len(vectors.search([1.0] + [0.0] * 383, limit=50, filters=Filters(formats=("md",))))
+        len(vectors.search([1.0] + [0.0] * 383, limit=50, filters=Filters(formats=("markdown",))))
         == vectors.count()
     )
     assert house.room.pipeline.progress().embedded_since_start == 0

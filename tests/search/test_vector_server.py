@@ -29,7 +29,7 @@ class Asked:
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, Any, str | None]] = []
         self.status, self.exists = 200, False
-        self.size, self.is_qdrant = D, True
+        self.size, self.is_qdrant, self.owner = D, True, "house 1"
 
     def answer(self, method: str, path: str) -> Any:
         if path.endswith("/exists"):
@@ -42,7 +42,7 @@ class Asked:
                     "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
                     "optimizer_config": {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000,
                                          "default_segment_number": 0, "flush_interval_sec": 5},
-                    "metadata": {"almanac_labels": 2},
+                    "metadata": {"almanac_labels": 2, "almanac_house": self.owner},
                 },
             }  # fmt: skip
         if path.endswith("/query"):
@@ -96,7 +96,9 @@ class Clock:
 
 def opened(url: str, clock: Clock | None = None, **settings: Any) -> ServerIndex:
     settings = {"timeout_s": 2, **settings}
-    return ServerIndex(ServerSettings(url, **settings), model="mini-1", dimensions=D, clock=clock or Clock())
+    return ServerIndex(
+        ServerSettings(url, **settings), model="mini-1", dimensions=D, owner="house 1", clock=clock or Clock()
+    )
 
 
 def test_nothing_is_asked_before_it_is_used(url: str, asked: Asked) -> None:
@@ -123,7 +125,7 @@ def test_every_setting_and_the_key_are_passed_on(url: str, asked: Asked) -> None
     assert made["write_consistency_factor"] == 2
     assert made["vectors"] == {"size": D, "distance": "Cosine", "on_disk": False}
     assert made["quantization_config"]["scalar"]["type"] == "int8"
-    assert made["metadata"] == {"almanac_labels": 2}
+    assert made["metadata"] == {"almanac_labels": 2, "almanac_house": "house 1"}
     indexed = {
         body["field_name"]: body["field_schema"] for _, path, body, _ in asked.requests if "/index" in path
     }
@@ -146,9 +148,18 @@ def test_a_collection_that_is_there_is_not_made_again(url: str, asked: Asked) ->
 def test_a_collection_of_other_dimensions_is_left_alone(url: str, asked: Asked) -> None:
     asked.exists, asked.size = True, 768
     index = opened(url)
-    with pytest.raises(IndexUnavailable, match="768 dimensions.*search.vector_server.collection"):
+    with pytest.raises(IndexUnavailable, match=r"768 dimensions.*search.vector_server.collection"):
         index.upsert([CHUNK], [VECTOR])
     index.close()
+    assert not [method for method, *_ in asked.requests if method != "GET"]
+
+
+def test_a_collection_of_another_library_is_left_alone(url: str, asked: Asked) -> None:
+    asked.exists, asked.owner = True, "house 2"
+    index = opened(url)
+    for change in (lambda: index.upsert([CHUNK], [VECTOR]), index.clear, index.erase):
+        with pytest.raises(IndexUnavailable, match="belongs to another library"):
+            change()
     assert not [method for method, *_ in asked.requests if method != "GET"]
 
 
