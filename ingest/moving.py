@@ -106,6 +106,8 @@ class Move:
     def _copy_some(self, building: VectorSide) -> bool:
         """Copy the next vectors; False when there are no more."""
         with self._indexes.changing:
+            if self._indexes.meaning.building is not building:
+                return False  # it was given up meanwhile
             lacking = self._beside.lacking(_AT_ONCE)
             if not lacking:
                 return False
@@ -131,7 +133,7 @@ class Move:
 
     def _swap(self, building: VectorSide) -> bool:
         with self._indexes.changing:
-            if self._beside.lacking(1):
+            if self._indexes.meaning.building is not building or self._beside.lacking(1):
                 return False
             held, needed = building.vectors.count(), self._beside.total()
             if held < needed:

@@ -242,6 +242,7 @@ class Pipeline:
             return
         if successor.work():
             successor.hand_over(self._embedding)
-            self._successor = None
+            if self._successor is successor:  # a reader may have begun the next one by now
+                self._successor = None
         elif successor.more:
             self._to_embed.set()

@@ -18,6 +18,7 @@ VERSION = 2  # 1 carried the shelf alone
 
 KEYWORDS = ("shelf", "authors", "language", "format", "subjects")
 INTEGERS = ("year",)
+_LONGEST = 256  # characters of a name that count
 
 
 class AnyOf(msgspec.Struct, frozen=True):
@@ -37,13 +38,13 @@ class Between(msgspec.Struct, frozen=True):
 
 def payload(labels: Labels) -> dict[str, str | int | list[str]]:
     """The fields that are there; a document without a year matches no range of years."""
-    fields: dict[str, str | int | list[str]] = {"shelf": labels.shelf or ""}
+    fields: dict[str, str | int | list[str]] = {"shelf": _sound(labels.shelf or "")}
     if labels.authors:
         fields["authors"] = [folded(author) for author in labels.authors]
     if labels.language:
         fields["language"] = _with_base(labels.language)
     if labels.format:
-        fields["format"] = labels.format.lower()
+        fields["format"] = folded(labels.format)
     if labels.subjects:
         fields["subjects"] = [folded(subject) for subject in labels.subjects]
     if labels.year is not None:
@@ -56,10 +57,10 @@ def conditions(filters: Filters) -> list[AnyOf | Between]:
     wanted: list[AnyOf | Between] = [
         AnyOf(field, values)
         for field, values in (
-            ("shelf", filters.shelves),
+            ("shelf", tuple(map(_sound, filters.shelves))),
             ("authors", tuple(map(folded, filters.authors))),
             ("language", tuple(map(_tag, filters.languages))),
-            ("format", tuple(name.lower() for name in filters.formats)),
+            ("format", tuple(map(folded, filters.formats))),
             ("subjects", tuple(map(folded, filters.subjects))),
         )
         if values
@@ -85,12 +86,17 @@ def conditions_for(filters: Filters, *, labelled: bool) -> list[AnyOf | Between]
 
 def folded(text: str) -> str:
     """A name as it is compared: accents, case and runs of blanks do not matter."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
+    plain = unicodedata.normalize("NFKD", _sound(text).casefold())
     return " ".join("".join(char for char in plain if not unicodedata.combining(char)).split())
 
 
 def _tag(language: str) -> str:
-    return language.strip().lower().replace("_", "-")
+    return folded(language).replace("_", "-")
+
+
+def _sound(text: str) -> str:
+    """Text that both vendors take: half a surrogate pair is none, and would stop a whole batch of chunks."""
+    return text[:_LONGEST].encode("utf-8", "replace").decode()
 
 
 def _with_base(language: str) -> list[str]:

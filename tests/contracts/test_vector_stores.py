@@ -248,7 +248,32 @@ def test_a_relabelled_chunk_keeps_its_vector_and_loses_its_old_labels(library: V
     assert library.count() == 5
 
 
-names = st.text(max_size=12)
+def test_a_cleared_index_is_empty_and_takes_new_vectors(library: VectorIndex, reopen: Open) -> None:
+    library.clear()
+    assert library.count() == 0
+    assert found(library) == set()
+    assert library.labelled()
+    library.upsert([chunk(7)], [unit(7)])
+    again = reopen()
+    assert again.held([id_of(n) for n in range(9)]) == {id_of(7)}
+
+
+def test_an_erased_index_is_gone(library: VectorIndex, reopen: Open) -> None:
+    library.erase()
+    with pytest.raises(IndexUnavailable, match="closed"):
+        library.count()
+    assert reopen().count() == 0
+
+
+def test_labels_no_vendor_would_take_stop_nothing(index: VectorIndex) -> None:
+    odd = Labels("half \udc80 a pair", authors=("x" * 100_000, "\ud800"), language="\udfff", year=2**40)
+    index.upsert([chunk(1, odd), chunk(2)], [unit(1), unit(2)])
+    assert found(index) == {1, 2}
+    assert found(index, Filters(shelves=("half \udc80 a pair",))) == {1}
+    assert found(index, Filters(authors=("x" * 100_000,))) == {1}
+
+
+names = st.text(st.characters(), max_size=12)  # half surrogate pairs too
 some = st.lists(names, max_size=3).map(tuple)
 years = st.none() | st.integers(-5000, 5000)
 labels = st.builds(

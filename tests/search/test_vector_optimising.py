@@ -223,6 +223,18 @@ def test_a_house_that_ends_does_not_wait_for_the_graph(index: EdgeIndex, path: P
     again.close()
 
 
+def test_what_is_cleared_while_a_graph_is_built_does_not_come_back(index: EdgeIndex, path: Path) -> None:
+    gate = _Gate(index)
+    fill(index, 0, FROM)
+    assert gate.begun.wait(30)
+    index.clear()
+    fill(index, 0, 3)
+    gate.may_end.set()
+    until(lambda: index.state().trouble)
+    assert index.count() == 3
+    assert len(shards(path)) == 1
+
+
 def test_a_child_that_is_held_goes_on_when_it_is_let(index: EdgeIndex, path: Path) -> None:
     index.optimiser.halt()
     fill(index, 0, FROM)
