@@ -11,7 +11,7 @@ resident memory, and the record already knows which chunks still lack their
 vector, so each batch is flushed instead, and redone when that was cut short.
 
 New vectors are looked through one by one. When OPTIMISE_FROM of them have come
-together, a thread has a graph built, and searches and changes go on:
+together, or fewer and then nothing for a while, a thread has a graph built, and searches and changes go on:
 
     copy the shard              under the write lock, so that the copy is of one moment
     a child builds the graph    in the copy; ids that change meanwhile are kept in mind
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 # Vectors without a graph that are worth building one for. At 100,000 a search that filters
 # takes 2.3 times one that does not when there is none, 1.2 times with it: docs/decisions/0016.
 OPTIMISE_FROM = 50_000
+_STILL_S = 60.0  # without a change: then a fifth of that is worth a graph too
 _RETRY_S = 600.0  # after a graph could not be built
 _AT_ONCE = 512  # ids brought over in one step
 _FEW = 2_000  # changes that are brought over while others wait
@@ -77,6 +78,7 @@ class EdgeIndex:
             self._shards = Shards(path)
             self._shards.tidy()
             self._shard: qdrant_edge.EdgeShard | None = self._opened()
+        self._changed_at = time.monotonic()
         self._consider_optimising()
 
     def upsert(self, chunks: Sequence[IndexedChunk], vectors: Sequence[Sequence[float]]) -> None:
@@ -203,6 +205,7 @@ class EdgeIndex:
             with _translated("The vector index could not be written; is the disk full?"):
                 shard.update(operation())
                 shard.flush()
+            self._changed_at = time.monotonic()
 
     def _look_for_room(self, needed_bytes: int) -> None:
         free = shutil.disk_usage(self._path).free
@@ -223,29 +226,33 @@ class EdgeIndex:
     # --- its graph -------------------------------------------------------------------------------
 
     def _consider_optimising(self) -> None:
-        """Have the thread look, if enough has come together; the first time, start it."""
-        if self._without_graph() < self._enough() or self._closing.is_set():
+        """Have the thread look, if enough has come together; once the index is large, there is one."""
+        if self.count() < self._optimise_from or self._closing.is_set():
             return
         with self._writing:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_optimised, name="optimising")
                 self._thread.start()
-        self._wanted.set()
+        if self._pays():
+            self._wanted.set()
 
     def _without_graph(self) -> int:
         info = self._open_shard().info()
         return int(info.points_count) - int(info.indexed_vectors_count)
 
-    def _enough(self) -> int:
-        """A tenth of what is in the graph, so that a large index is not copied for every small shelf."""
-        return self._graph_from + max(self._optimise_from, int(self._open_shard().info().points_count) // 10)
+    def _pays(self) -> bool:
+        """Whether a graph is worth its price: a large index is not copied for every small shelf."""
+        count, without = self.count(), self._without_graph() - self._graph_from
+        enough = max(self._optimise_from, count // 10)
+        still = time.monotonic() - self._changed_at >= _STILL_S
+        return count >= self._optimise_from and without >= (enough // 5 if still else enough)
 
     def _keep_optimised(self) -> None:
         while not self._closing.is_set():
-            self._wanted.wait()
+            self._wanted.wait(_STILL_S)
             self._wanted.clear()
             try:
-                if not self._closing.is_set() and self._without_graph() >= self._enough():
+                if not self._closing.is_set() and self._pays():
                     self._optimise()
                 self._trouble = None
             except (IndexUnavailable, OSError) as error:
@@ -347,7 +354,7 @@ def configuration(dimensions: int, optimise_from: int = OPTIMISE_FROM) -> qdrant
         datatype=qdrant_edge.VectorStorageDatatype.Turbo8,
         memory=on_disk,
     )
-    kib = max(1, optimise_from * dimensions // 1024 // 2)
+    kib = max(1, optimise_from * dimensions // 1024 // 6)
     return qdrant_edge.EdgeConfig(
         vectors={"": vectors},
         payload_memory=on_disk,

@@ -31,7 +31,7 @@ from search.vectors.payload import INTEGERS, KEYWORDS, VERSION, AnyOf, Between, 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-_LEFT_ALONE_S = 5.0
+_LEFT_ALONE_S, _LONGEST_ALONE_S = 5.0, 60.0
 _A_REQUEST = 256  # points; 384 float32 as JSON are about 8 KiB each
 # Keys of the collection's metadata.
 _LABELS = "almanac_labels"
@@ -92,7 +92,7 @@ class ServerIndex:
         self._opening = threading.Lock()
         self._client: QdrantClient | None = None
         self._labels: int | None = None  # of the collection; None before it was looked at
-        self._alone_until, self._trouble = 0.0, ""
+        self._alone_until, self._trouble, self._failures = 0.0, "", 0
         self._closed = False
 
     @property
@@ -223,29 +223,39 @@ class ServerIndex:
     @contextmanager
     def _asking(self) -> Iterator["QdrantClient"]:
         """The client, its collection there. Raises IndexUnavailable for whatever goes wrong in the block."""
-        if self._clock() < self._alone_until:
-            raise IndexUnavailable(self._trouble)
         try:
             yield self._opened()
         except IndexUnavailable:
             raise
         except Exception as error:
-            away, sentence = explained(error, shown(self.address), self._collection)
-            if away:
-                self._trouble = sentence
-                self._alone_until = self._clock() + _LEFT_ALONE_S
-            raise IndexUnavailable(sentence) from error
-        self._trouble = ""
+            raise self._noted(error) from error
+        self._trouble, self._failures = "", 0
 
     def _opened(self) -> "QdrantClient":
         with self._opening:
             if self._closed:
                 raise IndexUnavailable("The vector index is closed.")
-            if self._client is None:
-                self._client = self._connect()
-            if self._labels is None:
-                self._labels = self._look_at_collection(self._client)
+            if self._clock() < self._alone_until:
+                raise IndexUnavailable(self._trouble)
+            try:
+                if self._client is None:
+                    self._client = self._connect()
+                if self._labels is None:
+                    self._labels = self._look_at_collection(self._client)
+            except IndexUnavailable:
+                raise
+            except Exception as error:  # noted inside the lock: who waits for it need not find out again
+                raise self._noted(error) from error
             return self._client
+
+    def _noted(self, error: Exception) -> IndexUnavailable:
+        """The sentence for a reader; where the server is away, it is left alone for a while, longer each time."""
+        away, sentence = explained(error, shown(self.address), self._collection)
+        if away:
+            self._trouble = sentence
+            self._alone_until = self._clock() + min(_LONGEST_ALONE_S, _LEFT_ALONE_S * 2**self._failures)
+            self._failures = min(self._failures + 1, 10)
+        return IndexUnavailable(sentence)
 
     def _look_at_collection(self, client: "QdrantClient") -> int:
         """The version of its payload; made when it is not there.

@@ -94,6 +94,19 @@ def test_a_graph_is_built_and_finds_what_a_full_look_finds(index: EdgeIndex, pat
     assert all(50 <= int(candidate.id[-12:]) % 100 <= 60 for candidate in only)
 
 
+def test_fewer_are_worth_a_graph_once_nothing_comes_any_more(
+    index: EdgeIndex, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(index, 0, FROM)
+    until(lambda: shards(path) == ["shard-2"])
+    before = index.state().in_graph or 0
+    monkeypatch.setattr("search.vectors.edge._STILL_S", 0.5)
+    fill(index, FROM, FROM + FROM // 2)
+    index._wanted.set()
+    until(lambda: (index.state().in_graph or 0) > before)
+    assert index.count() == FROM + FROM // 2
+
+
 def test_it_is_the_same_index_after_a_restart(index: EdgeIndex, path: Path) -> None:
     fill(index, 0, 2 * FROM)
     until(lambda: shards(path) != ["shard-1"] and len(shards(path)) == 1)
