@@ -6,6 +6,8 @@ the client is qdrant-client itself.
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,9 +16,13 @@ from typing import Any
 
 import pytest
 
-from library.errors import IndexUnavailable
+from appliance.config import Config, SearchConfig, VectorServerConfig, load_config
+from appliance.preflight import Outcome, _vector_server
+from appliance.vector_places import server_settings
+from library.errors import ConfigurationError, IndexUnavailable
 from library.values import IndexedChunk, Labels
-from search.vectors.server import ServerIndex, ServerSettings, shown
+from search.vectors.server import ServerIndex, ServerSettings, reach, shown
+from tests.places import ROOT
 
 D = 4
 VECTOR = [1.0, 0.0, 0.0, 0.0]
@@ -260,6 +266,52 @@ def test_a_certificate_that_nobody_vouches_for_is_said(url: str, tmp_path: Path)
     with pytest.raises(IndexUnavailable, match="ca_file"):
         index.count()
     index.close()
+
+
+def test_the_check_says_whether_it_can_be_used(url: str, asked: Asked) -> None:
+    config = Config(search=SearchConfig(vector_url=f"http://127.0.0.1:{closed_port()}"))
+    [finding] = _vector_server(config)
+    assert finding.outcome is Outcome.TIGHT
+    assert "does not answer" in finding.says
+    asked.status = 401
+    with pytest.raises(IndexUnavailable, match="refuses the key"):
+        reach(ServerSettings(url))
+    assert list(_vector_server(Config())) == []
+
+
+def test_the_key_comes_from_the_environment_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("of the file\n")
+
+    def settings(file: Path) -> ServerSettings:
+        server = VectorServerConfig(key_file=str(file))
+        return server_settings(Config(search=SearchConfig(vector_server=server)), "http://nas.lan")
+
+    assert settings(tmp_path / "key").key == "of the file"
+    monkeypatch.setenv("ALMANAC_VECTOR_KEY", "of the environment")
+    assert settings(tmp_path / "key").key == "of the environment"
+    monkeypatch.delenv("ALMANAC_VECTOR_KEY")
+    with pytest.raises(ConfigurationError, match="key_file"):
+        settings(tmp_path / "none")
+
+
+@pytest.mark.parametrize("wrong", ["nas.lan:6333", "ftp://nas.lan", "http://", "http://nas lan"])
+def test_an_address_that_is_none_stops_the_start(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "almanac.toml").write_text(f'[search]\nvector_url = "{wrong}"\n')
+    with pytest.raises(ConfigurationError, match=r"search\.vector_url"):
+        load_config(tmp_path / "almanac.toml")
+
+
+def test_a_house_without_a_server_never_loads_the_client() -> None:
+    script = (
+        "import sys, appliance.reading_room, appliance.preflight, search.vectors.edge\n"
+        "print('LOADED', sorted({'qdrant_client', 'grpc', 'pydantic'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "LOADED []" in done.stdout
 
 
 def test_a_password_in_the_address_is_never_shown() -> None:
