@@ -26,10 +26,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import qdrant_edge
 
@@ -37,9 +35,10 @@ from library.errors import IndexUnavailable
 from library.values import IndexedChunk, Labels
 from search.query import Filters
 from search.values import Candidate
+from search.vectors.edge_shard import condition_of, configuration, create_field_indexes, plain, translated
 from search.vectors.index import EVERYTHING, IndexState
 from search.vectors.optimising import Optimiser
-from search.vectors.payload import INTEGERS, KEYWORDS, VERSION, AnyOf, Between, conditions_for, payload
+from search.vectors.payload import VERSION, conditions_for, payload
 from search.vectors.shards import Shards, size_bytes
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class EdgeIndex:
         self._graph_from = (
             0  # vectors without a graph that the last optimisation left: Edge spares small ones
         )
-        with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
+        with translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
             self._shards = Shards(path)
             self._shards.tidy()
             self._shard: qdrant_edge.EdgeShard | None = self._opened()
@@ -103,17 +102,17 @@ class EdgeIndex:
         self, vector: Sequence[float], *, limit: int, filters: Filters = EVERYTHING
     ) -> list[Candidate]:
         wanted = conditions_for(filters, labelled=self.labelled())
-        only = qdrant_edge.Filter(must=[_condition(condition) for condition in wanted]) if wanted else None
+        only = qdrant_edge.Filter(must=[condition_of(condition) for condition in wanted]) if wanted else None
         nearest = qdrant_edge.Query.Nearest(list(vector))
         request = qdrant_edge.QueryRequest(limit=limit, query=nearest, filter=only)
-        with _translated("The vector index could not be read."):
+        with translated("The vector index could not be read."):
             return [Candidate(str(point.id), point.score) for point in self._open_shard().query(request)]
 
     def contains(self, vector: Sequence[float], chunk_id: str) -> bool:
         only_it = qdrant_edge.Filter(must=[qdrant_edge.HasIdCondition({chunk_id})])
         nearest = qdrant_edge.Query.Nearest(list(vector))
         request = qdrant_edge.QueryRequest(limit=1, query=nearest, filter=only_it)
-        with _translated("The vector index could not be read."):
+        with translated("The vector index could not be read."):
             found = self._open_shard().query(request)
         # The stored vector is the same but for its 8-bit encoding.
         return bool(found) and found[0].score > 0.95
@@ -121,16 +120,16 @@ class EdgeIndex:
     def held(self, chunk_ids: Sequence[str]) -> set[str]:
         if not chunk_ids:
             return set()
-        with _translated("The vector index could not be read."):
+        with translated("The vector index could not be read."):
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
         return {str(point.id) for point in found}
 
     def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, list[float]]:
         if not chunk_ids:
             return {}
-        with _translated("The vector index could not be read."):
+        with translated("The vector index could not be read."):
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=True)
-        return {str(point.id): _plain(point.vector) for point in found}
+        return {str(point.id): plain(point.vector) for point in found}
 
     def count(self) -> int:
         return int(self._open_shard().info().points_count)
@@ -139,7 +138,7 @@ class EdgeIndex:
         return self._shards.labels == VERSION
 
     def note_labelled(self) -> None:
-        with self._writing, _translated("The vector index could not be written; is the disk full?"):
+        with self._writing, translated("The vector index could not be written; is the disk full?"):
             self._shards.note_labels(VERSION)
 
     def state(self) -> IndexState:
@@ -165,7 +164,7 @@ class EdgeIndex:
                 self._shard = None
 
     def clear(self) -> None:
-        with self._writing, _translated("The vector index could not be emptied; is the disk full?"):
+        with self._writing, translated("The vector index could not be emptied; is the disk full?"):
             self._open_shard()
             self._shard = self._created()
             self._touched = None  # a graph that is being built is of what was
@@ -182,7 +181,7 @@ class EdgeIndex:
         if current is not None:
             shard = qdrant_edge.EdgeShard.load(str(current), self._configuration())
             if not self.labelled():
-                _create_field_indexes(shard)
+                create_field_indexes(shard)
             return shard
         return self._created()
 
@@ -190,7 +189,7 @@ class EdgeIndex:
         created = self._shards.begin()
         created.mkdir(parents=True)
         shard = qdrant_edge.EdgeShard.create(str(created), self._configuration())
-        _create_field_indexes(shard)
+        create_field_indexes(shard)
         self._shards.count_on(created, labels=VERSION)
         return shard
 
@@ -202,7 +201,7 @@ class EdgeIndex:
             self._look_for_room(_ROOM_BYTES)
             if self._touched is not None:
                 self._touched.update(ids)
-            with _translated("The vector index could not be written; is the disk full?"):
+            with translated("The vector index could not be written; is the disk full?"):
                 shard.update(operation())
                 shard.flush()
             self._changed_at = time.monotonic()
@@ -255,14 +254,14 @@ class EdgeIndex:
                 if not self._closing.is_set() and self._pays():
                     self._optimise()
                 self._trouble = None
-            except (IndexUnavailable, OSError) as error:
+            except Exception as error:  # the outermost loop of a thread: it must not end unseen
                 if self._closing.is_set():
                     return
                 self._trouble = (
                     f"The vector index finds everything, but more slowly: its graph could not be built: {error} "
                     "It is tried again by itself."
                 )
-                log.warning("the vector index could not be optimised: %s", error)
+                log.exception("the vector index could not be optimised")
                 self._closing.wait(_RETRY_S)
                 self._wanted.set()
 
@@ -280,7 +279,7 @@ class EdgeIndex:
                 self._touched = set()
             copied = time.monotonic()
             self.optimiser.run(built)
-            with _translated("The optimised vector index cannot be opened."):
+            with translated("The optimised vector index cannot be opened."):
                 shard = qdrant_edge.EdgeShard.load(str(built), self._configuration())
                 self._catch_up(shard)
                 self._swap(shard, built)
@@ -324,75 +323,10 @@ class EdgeIndex:
             self._look_for_room(_ROOM_BYTES)
             records = self._open_shard().retrieve(list(some), with_payload=True, with_vector=True)
             here = {str(record.id) for record in records}
-            points = [qdrant_edge.Point(r.id, _plain(r.vector), r.payload) for r in records]
+            points = [qdrant_edge.Point(r.id, plain(r.vector), r.payload) for r in records]
             gone: list[qdrant_edge.PointId] = [id_ for id_ in some if id_ not in here]
             if points:
                 shard.update(qdrant_edge.UpdateOperation.upsert_points(points))
             if gone:
                 shard.update(qdrant_edge.UpdateOperation.delete_points(gone))
         shard.flush()
-
-
-def _plain(vector: Any) -> list[float]:
-    """The one vector of a point; Edge's type allows for several, and for none."""
-    return list(vector)
-
-
-def optimise(path: Path) -> None:
-    """Build the graph of a shard that is open nowhere. Only ever called in a child, see `optimising`."""
-    shard = qdrant_edge.EdgeShard.load(str(path))
-    shard.optimize()
-    shard.flush()
-    shard.close()
-
-
-def configuration(dimensions: int, optimise_from: int = OPTIMISE_FROM) -> qdrant_edge.EdgeConfig:
-    on_disk = qdrant_edge.Memory.Cold  # memory mapped; the kernel keeps what is used
-    vectors = qdrant_edge.EdgeVectorParams(
-        dimensions,
-        qdrant_edge.Distance.Cosine,
-        datatype=qdrant_edge.VectorStorageDatatype.Turbo8,
-        memory=on_disk,
-    )
-    kib = max(1, optimise_from * dimensions // 1024 // 6)
-    return qdrant_edge.EdgeConfig(
-        vectors={"": vectors},
-        payload_memory=on_disk,
-        id_tracker_memory=on_disk,
-        wal_enabled=False,
-        hnsw_config=qdrant_edge.HnswIndexConfig(
-            m=16, ef_construct=100, full_scan_threshold=kib, memory=on_disk
-        ),
-        optimizers=qdrant_edge.EdgeOptimizersConfig(indexing_threshold=kib),
-    )
-
-
-def _create_field_indexes(shard: qdrant_edge.EdgeShard) -> None:
-    kinds = dict.fromkeys(KEYWORDS, qdrant_edge.PayloadSchemaType.Keyword)
-    kinds |= dict.fromkeys(INTEGERS, qdrant_edge.PayloadSchemaType.Integer)
-    for field, kind in kinds.items():
-        shard.update(qdrant_edge.UpdateOperation.create_field_index(field, kind))
-    shard.flush()
-
-
-def _condition(condition: AnyOf | Between) -> qdrant_edge.FieldCondition:
-    if isinstance(condition, Between):
-        span = qdrant_edge.RangeFloat(gte=condition.lowest, lte=condition.highest)
-        return qdrant_edge.FieldCondition(key=condition.field, range=span)
-    # One value is asked for at half the price of a list of one.
-    one = len(condition.values) == 1
-    match = (
-        qdrant_edge.MatchValue(condition.values[0]) if one else qdrant_edge.MatchAny(list(condition.values))
-    )
-    return qdrant_edge.FieldCondition(key=condition.field, match=match)
-
-
-@contextmanager
-def _translated(sentence: str) -> Iterator[None]:
-    """Edge raises bare `Exception` for everything; this is the only place that catches it."""
-    try:
-        yield
-    except IndexUnavailable:
-        raise
-    except Exception as error:
-        raise IndexUnavailable(f"{sentence} ({error})") from error

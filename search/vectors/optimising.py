@@ -85,7 +85,7 @@ def main(shard: Path, parent: int) -> None:
     os.nice(19)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Here, so that the house itself never loads it through this module.
-    from search.vectors.edge import optimise  # noqa: PLC0415
+    from search.vectors.edge_shard import optimise  # noqa: PLC0415
 
     optimise(shard)
     for path in (*shard.rglob("*"), shard, shard.parent):

@@ -14,6 +14,7 @@ one is served from there until another takes its place.
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -99,8 +100,9 @@ class Shards:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._folder / _NOTE)
-        sync(self._folder)
         self._note = note
+        with suppress(OSError):  # it counts already; a caller that failed now would delete what it names
+            sync(self._folder)
 
 
 def size_bytes(folder: Path) -> int:
