@@ -68,7 +68,9 @@ def open_collection(
     """The collection's house in `workplace`, indexed if it is not yet. Raises InvalidRequest."""
     models = embedding_model_folder(config)
     paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
-    with open_stacks(msgspec.structs.replace(config, paths=paths)) as stacks:
+    # Never on the house's own server: its collection is that of the library.
+    search = msgspec.structs.replace(config.search, vector_url="")
+    with open_stacks(msgspec.structs.replace(config, paths=paths, search=search)) as stacks:
         stacks.embedder.open()
         if not stacks.catalogue.counts()[DocumentState.FINDABLE]:
             _index(stacks, folder, models, progress)

@@ -75,10 +75,19 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         opened.callback(lexical.close)
         facts = Facts(record)
         wanted = decide(config, record, facts)
-        serving = open_side(config, wanted.serving, wanted.serving_folder, opened.callback)
+        serving = open_side(
+            config, facts, wanted.serving, wanted.serving_folder, wanted.serving_address, opened.callback
+        )
         building = None
         if wanted.building is not None:
-            building = open_side(config, wanted.building, wanted.building_folder, opened.callback)
+            building = open_side(
+                config,
+                facts,
+                wanted.building,
+                wanted.building_folder,
+                wanted.building_address,
+                opened.callback,
+            )
         meaning = Meaning(serving, building)
         excerpts, precedence = Excerpts(record), Precedence()
         retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)

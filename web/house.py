@@ -85,6 +85,8 @@ class House(msgspec.Struct, frozen=True):
         notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
+        if trouble := self.vectors.state().trouble:
+            notices.append(trouble)
         if self.models.state is ModelState.ABSENT:
             notices.append("No chat model is installed; answers are quotations from the library.")
         elif self.models.state is not ModelState.READY:

@@ -24,6 +24,7 @@ LONG = (
     "search",
     "crowd",
     "kiwix",
+    "million",
 )  # many minutes each, so only by name
 NAMES = SHORT + LONG
 
