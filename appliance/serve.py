@@ -30,6 +30,7 @@ from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer
 from llm.gguf import inspect
 from llm.supervisor import ModelSettings, Supervisor
+from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
 from web.leaving import Closing
@@ -77,6 +78,7 @@ def serve(config: Config) -> None:
             lexical=stacks.lexical,
             meaning=stacks.meaning,
             retriever=stacks.retriever,
+            suggestions=Suggestions(stacks.lexical, stacks.excerpts),
             precedence=stacks.precedence,
             inbox=room.inbox,
             pipeline=room.pipeline,

@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, events, forms, health, jobs, openai, pages, search, uploads, verification
+from web import api, events, forms, health, jobs, openai, pages, search, suggest, uploads, verification
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -51,6 +51,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             api.shelves,
             search.search,
             search.similar,
+            suggest.suggest,
             api.passage,
             api.scan,
             api.ask,

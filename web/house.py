@@ -21,6 +21,7 @@ from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
+from search.suggestions import Suggestions
 from search.vectors import VectorIndex
 from web.leaving import Closing
 from web.words import counted
@@ -37,6 +38,7 @@ class House(msgspec.Struct, frozen=True):
     lexical: LexicalIndex
     meaning: Meaning
     retriever: Retriever
+    suggestions: Suggestions
     precedence: Precedence
     inbox: Inbox
     pipeline: Pipeline
