@@ -80,7 +80,8 @@ class Excerpts:
         """A document's sections with their texts, in order: all, or those whose anchor is in that file."""
         wanted = [SectionRow.document_id == document_id, DocumentRow.state.not_in(_UNSEEN)]
         if part is not None:
-            inside = SectionRow.anchor.startswith(f"{part}#", autoescape=True)
+            # Not LIKE, to which "Ch1.xhtml" and "ch1.xhtml" are the same.
+            inside = func.substr(SectionRow.anchor, 1, len(part) + 1) == f"{part}#"
             wanted.append((SectionRow.anchor == part) | inside)
         with self._record.reading() as session:
             rows = session.scalars(

@@ -76,7 +76,8 @@ class Opening:
         opening = next((mark for mark in marks if mark.opens), None)
         ordinal = opening.section if opening else asked.section
         why_plain = None
-        if self._document.format in LAID_OUT and not asked.plain:
+        # A document without sections shows nothing of itself: it is gone, unreadable, or not read yet.
+        if self._outline and self._document.format in LAID_OUT and not asked.plain:
             try:
                 laid_out = self._laid_out(asked, ordinal, marks)
                 if laid_out is not None:
@@ -124,7 +125,8 @@ class Opening:
         return parts[0] if parts else known
 
     def _is_in(self, ordinal: int, part: str) -> bool:
-        return self._document.format != "epub" or part_of(self._sections[ordinal]) == part
+        section = self._sections.get(ordinal)
+        return section is not None and (self._document.format != "epub" or part_of(section) == part)
 
     def _leaf(self, rendered: Rendered, section: Section | None) -> Leaf:
         shown = section.ordinal if section else next(iter(rendered.sections), rendered.under)

@@ -1,10 +1,15 @@
 """The reader's routes: what they serve, under which headers, and what they answer to nonsense."""
 
+import http.client
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from tests.browser.reader_books import png, put_books, put_hostile_books
+from tests.ingest.books import write_epub, xhtml
 from tests.places import embedding_model
 from tests.running import Appliance, running
 from web.guards import HEADERS
@@ -80,9 +85,6 @@ def test_pictures_and_files_are_sandboxed_and_only_a_pdf_is_shown(books: Applian
 
 
 def all_headers(books: Appliance, path: str, name: str) -> list[str]:
-    import http.client
-    from urllib.parse import urlsplit
-
     connection = http.client.HTTPConnection(urlsplit(books.url).netloc, timeout=60)
     try:
         connection.request("GET", path)
@@ -101,8 +103,6 @@ def all_headers(books: Appliance, path: str, name: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_what_is_no_picture_of_the_book_is_not_served(books: Appliance, name: str) -> None:
-    from urllib.parse import quote
-
     for path in ("worse/worse.epub", "worse/worse.md"):
         status = books.request("GET", f"{address(books, path)}/picture?name={quote(name, safe='%')}")[0]
         assert status == 404, (path, name)
@@ -130,8 +130,6 @@ def test_no_address_is_an_error_of_ours(books: Appliance, query: str) -> None:
 
 
 def test_a_leaf_of_a_long_text_stays_small_and_its_leaves_lead_to_each_other(books: Appliance) -> None:
-    import re
-
     at, met = address(books, "shelf/tale.txt"), 0
     while at:
         status, _, body = books.request("GET", at)
@@ -153,3 +151,36 @@ def test_a_file_that_is_gone_leaves_the_text(books: Appliance) -> None:
     assert status == 200
     assert b"quince jelly" in body or b"nothing under this heading" in body
     assert books.request("GET", f"{here}/file")[0] == 404
+
+
+def test_a_book_that_could_not_be_read_shows_nothing_of_itself(books: Appliance, tmp_path: Path) -> None:
+    locked = write_epub(
+        tmp_path / "locked.epub",
+        {"c.xhtml": xhtml("<p>quince jelly</p>")},
+        extra={"META-INF/license.lcpl": "{}"},
+    )
+    books.drop("shelf/locked.epub", locked.read_bytes())
+    books.until_state("shelf/locked.epub", "failed")
+    here = address(books, "shelf/locked.epub")
+    for query in ("", "?part=c.xhtml", "?q=quince&hit=1"):
+        status, _, body = books.request("GET", here + query)
+        assert status == 200
+        assert b"quince jelly" not in body
+    assert books.request("GET", f"{here}/file")[0] == 404
+
+
+def test_files_whose_names_differ_only_in_case_are_two_parts(books: Appliance, tmp_path: Path) -> None:
+    pages = {
+        "Ch.xhtml": xhtml("<h1>Upper</h1><p>The quince.</p>"),
+        "ch.xhtml": xhtml("<h1>Lower</h1><p>A medlar.</p>"),
+    }
+    books.drop("shelf/case.epub", write_epub(tmp_path / "case.epub", pages).read_bytes())
+    books.until_state("shelf/case.epub", "findable_words", "findable")
+    here = address(books, "shelf/case.epub")
+    for section, (there, elsewhere) in enumerate(
+        ((b"The quince.", b"A medlar."), (b"A medlar.", b"The quince."))
+    ):
+        body = books.request("GET", f"{here}?section={section}")[2]
+        assert there in body
+        assert elsewhere not in body
+        assert f'id="s{section}"'.encode() in body
