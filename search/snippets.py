@@ -5,6 +5,7 @@ from a book is escaped; the only markup is the <mark> put in here.
 """
 
 import html
+from collections import Counter
 from collections.abc import Iterable
 
 from search.analysis import Term, family, is_stop_word, subject_terms, surface, terms
@@ -71,13 +72,22 @@ def _best_start(text: str, hits: list[Term], window: int) -> int:
     """Where the window with the most distinct terms begins; the earliest of equals."""
     if not hits or len(text) <= window:
         return 0
-    best, most = hits[0], 0
+    before = window // 6  # a little of what stands before the first match makes it readable
+    best, most, end = hits[0], 0, 0
+    inside: Counter[str] = Counter()
     for position, first in enumerate(hits):
-        distinct = {hit.text for hit in hits[position:] if hit.end <= first.start + window}
-        if len(distinct) > most:
-            best, most = first, len(distinct)
-    # A little of what stands before the first match makes it readable.
-    start = max(0, min(best.start - window // 6, len(text) - window))
+        while end < len(hits) and hits[end].end <= first.start + window - before:
+            inside[hits[end].text] += 1
+            end += 1
+        if len(inside) > most:
+            best, most = first, len(inside)
+        if end == position:  # a word longer than the window was never inside
+            end += 1
+            continue
+        inside[first.text] -= 1
+        if not inside[first.text]:
+            del inside[first.text]
+    start = max(0, min(best.start - before, len(text) - window))
     if start:
         space = text.find(" ", start, best.start)
         start = space + 1 if space >= 0 else start

@@ -1,6 +1,6 @@
 """Neighbours: what is shown is the section's own text, and nothing crosses a section."""
 
-import datetime
+import datetime as dt
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from library.values import Document, DocumentState, Excerpt
 from search.neighbours import AROUND, context, joined
 
-_NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def document(id_: str) -> Document:
