@@ -167,7 +167,11 @@ class Holdings:
             ).all()
         found: dict[str, list[tuple[str, int]]] = {"shelf": [], "language": [], "format": []}
         for shelf_id, tag, format_, count in rows:
-            known = {"shelf": names.get(shelf_id), "language": tag and primary(tag), "format": format_}
+            known = {
+                "shelf": shelf_id and names.get(shelf_id),
+                "language": tag and primary(tag),
+                "format": format_,
+            }
             fits = {
                 "shelf": choice.shelf in (None, known["shelf"]),
                 "language": choice.language in (None, tag, known["language"]),
