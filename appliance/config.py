@@ -56,9 +56,26 @@ class IngestConfig(_Part, frozen=True):
     readers: Annotated[int, Meta(ge=0, le=64)] = 0  # 0: two, or half the cores, at most four
 
 
+class VectorServerConfig(_Part, frozen=True):
+    """How a Qdrant server is reached, and how it keeps what it is given."""
+
+    key_file: str = ""  # ALMANAC_VECTOR_KEY goes before it
+    ca_file: str = ""
+    timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10
+    collection: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")] = "almanac"
+    shards: _Positive = 1
+    replicas: _Positive = 1
+    write_replicas: _Positive = 1
+    on_disk: bool = True
+    quantised: bool = True
+
+
 class SearchConfig(_Part, frozen=True):
     embedding_model: Annotated[str, Meta(pattern="^[^./][^/]*$")] = "all-MiniLM-L6-v2"
     query_threads: _Positive = 1
+    # A Qdrant server that keeps the vectors; "" keeps them in this process.
+    vector_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+(/\S*)?)?$")] = ""
+    vector_server: VectorServerConfig = VectorServerConfig()
 
 
 class LlmConfig(_Part, frozen=True):

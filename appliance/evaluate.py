@@ -4,7 +4,8 @@ Each of the collection's documents becomes a document with one section, cut by
 the same chunker, indexed by the same indexes, retrieved by the same retriever.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from appliance.stacks import Stacks, open_stacks
 from ingest.chunking import WordCounts, chunk
 from library.errors import InvalidRequest
 from library.texts import Text
-from library.values import DocumentState, Extracted, FileSeen, Section
+from library.values import Document, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
@@ -35,31 +36,61 @@ def evaluate_collection(
     workplace: Path,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Figures for each mode, as `search.evaluation.METRICS` names them, and the sizes.
+    """Means for each mode, as `search.evaluation.METRICS` names them, their intervals, and the sizes.
 
     Raises InvalidRequest when the folder is not a BEIR collection.
     """
     if not 0 <= alpha <= 1:
         raise InvalidRequest("--alpha", "must be between 0 and 1.")
     collection = read_collection(folder, split)
-    models = embedding_model_folder(config)
-    paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
-    with open_stacks(msgspec.structs.replace(config, paths=paths)) as stacks:
-        stacks.embedder.open()
-        if not stacks.lexical.count():
-            _index(stacks, folder, models, progress)
-        figures: dict[str, Any] = {}
+    with open_collection(config, folder, workplace, progress) as stacks:
+        means: dict[str, Any] = {}
+        intervals: dict[str, Any] = {}
         for mode in (Mode.LEXICAL, Mode.VECTOR, Mode.HYBRID):
             progress(f"asking {len(collection.queries)} queries, {mode.value}")
-            figures[mode.value] = evaluate(
+            figures = evaluate(
                 stacks.retriever, collection, mode=mode, document_key=lambda path: path, alpha=alpha
             )
+            means[mode.value] = {metric: one.mean for metric, one in figures.items()}
+            intervals[mode.value] = {metric: [one.low, one.high] for metric, one in figures.items()}
         sizes = {
             "queries": len(collection.queries),
             "documents": stacks.catalogue.counts()[DocumentState.FINDABLE],
             "chunks": stacks.lexical.count(),
         }
-    return figures | sizes
+    return means | {"intervals": intervals} | sizes
+
+
+@contextmanager
+def open_collection(
+    config: Config, folder: Path, workplace: Path, progress: Callable[[str], None]
+) -> Iterator[Stacks]:
+    """The collection's house in `workplace`, indexed if it is not yet. Raises InvalidRequest."""
+    models = embedding_model_folder(config)
+    paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
+    # Never on the house's own server: its collection is that of the library.
+    search = msgspec.structs.replace(config.search, vector_url="")
+    with open_stacks(msgspec.structs.replace(config, paths=paths, search=search)) as stacks:
+        stacks.embedder.open()
+        if not stacks.catalogue.counts()[DocumentState.FINDABLE]:
+            _index(stacks, folder, models, progress)
+        elif not stacks.lexical.count():
+            # It was kept by an Almanac with other fields or another analysis.
+            for page in _pages(stacks):
+                for document in page:
+                    stacks.lexical.add(stacks.queue.indexed_chunks(document))
+            stacks.lexical.commit()
+        yield stacks
+
+
+def _pages(stacks: Stacks) -> Iterator[tuple[Document, ...]]:
+    cursor = None
+    while True:
+        page = stacks.catalogue.documents(limit=500, cursor=cursor)
+        yield page.items
+        cursor = page.next
+        if cursor is None:
+            return
 
 
 def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str], None]) -> None:

@@ -16,9 +16,11 @@ import msgspec
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.serve import chat_model_file
+from appliance.vector_places import server_settings
 from library.errors import AlmanacError
 from llm.gguf import inspect
 from search.embedder import MODEL_FILE, TOKENIZER_FILE
+from search.vectors.server import reach, shown
 
 _TIGHT_DISK_MIB = 1024
 _TIGHT_MEMORY_MIB = 1024
@@ -45,6 +47,7 @@ def preflight(config: Config) -> list[Finding]:
         _port(config),
         *_room(config),
         _embedder(config),
+        *_vector_server(config),
         _chat_model(config),
         *_watches(),
     ]
@@ -88,6 +91,17 @@ def _embedder(config: Config) -> Finding:
         says = f"{', '.join(lacking)} missing in {folder}: search goes by words only. Run `make run` to set it up."
         return Finding("embedder", Outcome.TIGHT, says)
     return Finding("embedder", Outcome.GO, str(folder))
+
+
+def _vector_server(config: Config) -> Iterator[Finding]:
+    if not (url := config.search.vector_url):
+        return
+    try:
+        reach(server_settings(config, url))
+    except AlmanacError as error:
+        yield Finding("vectors", Outcome.TIGHT, f"{error} Until then search goes by words only.")
+        return
+    yield Finding("vectors", Outcome.GO, shown(url))
 
 
 def _chat_model(config: Config) -> Finding:

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from appliance.config import Config
-from appliance.embedding_models import embedding_model_folder, index_folder
+from appliance.embedding_models import embedding_model_folder
+from appliance.moves import Moves, open_move
 from appliance.stacks import Stacks
 from appliance.starter import furnish
 from ingest.embedding import Embedding
@@ -23,11 +24,14 @@ from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
 from ingest.indexes import Indexes
 from ingest.link import WorkerLink
+from ingest.moving import Move
 from ingest.pacing import Pacer
 from ingest.pipeline import Pipeline
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
-from ingest.reconcile import Seal, reconcile_vectors, reconcile_words
+from ingest.reconcile import Seal, reconcile_words
+from ingest.rendering import TIMEOUT_S, Renderer
+from ingest.upkeep import Upkeep
 from ingest.verification import Verification
 from ingest.wire import WorkerOrders
 from library.errors import AlmanacError, SetupError
@@ -46,9 +50,12 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     """The stacks with their folder watched and their queue worked through."""
 
     stacks: Stacks
+    folder: LibraryFolder
     inbox: Inbox
     pipeline: Pipeline
     verification: Verification
+    renderer: Renderer
+    moves: Moves
 
 
 @contextmanager
@@ -66,7 +73,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
     with ExitStack() as opened:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
         indexes = Indexes(stacks.queue, stacks.lexical, stacks.meaning)
-        pipeline = _open_pipeline(config, stacks, folder, indexes)
+        seal = Seal(stacks.facts, config.data / "index")
+        pipeline = _open_pipeline(config, stacks, folder, indexes, seal)
         verification = Verification(stacks.catalogue, stacks.queue, indexes)
         inbox = Inbox(
             folder,
@@ -77,15 +85,18 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
             watch=config.ingest.watch,
             poll_s=config.ingest.poll_s,
         )
+        renderer = Renderer(_rendering_worker(config), stacks.excerpts)
+        opened.callback(renderer.close)
         opened.callback(pipeline.stop)
         opened.callback(inbox.stop)
 
-        seal = Seal(stacks.facts, config.data / "index")
         opened.callback(_sealed, seal)
 
         def begin() -> None:
             try:
-                _reconcile(stacks, seal)
+                # The vectors' turn comes in the embedding loop: their index may be on a server that is away.
+                expected, _ = stacks.catalogue.indexed_totals()
+                reconcile_words(stacks.queue, stacks.lexical, expected, closely=not seal.is_whole())
             except (AlmanacError, OSError) as error:
                 # What is there goes on serving; the next start tries again.
                 inbox.tell("indexes", f"The indexes could not be repaired: {error}")
@@ -98,7 +109,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         beginning = threading.Thread(target=begin, name="beginning")
         beginning.start()
         opened.callback(beginning.join)
-        yield ReadingRoom(stacks, inbox, pipeline, verification)
+        moves = Moves(config, stacks, indexes, pipeline)
+        yield ReadingRoom(stacks, folder, inbox, pipeline, verification, renderer, moves)
 
 
 def _sealed(seal: Seal) -> None:
@@ -108,18 +120,9 @@ def _sealed(seal: Seal) -> None:
             seal.renew()
 
 
-def _reconcile(stacks: Stacks, seal: Seal) -> None:
-    closely = not seal.is_whole()
-    expected, _ = stacks.catalogue.indexed_totals()
-    reconcile_words(stacks.queue, stacks.lexical, expected, closely=closely)
-    reconcile_vectors(stacks.queue, Watermark(stacks.record), stacks.vectors, closely=closely)
-    if stacks.meaning.building is not None:
-        beside = Watermark(stacks.record, beside=True)
-        reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors, closely=closely)
-    seal.renew()
-
-
-def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes) -> Pipeline:
+def _open_pipeline(
+    config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes, seal: Seal
+) -> Pipeline:
     """The pipeline with all who work for it; no process is started yet."""
     pipeline = Pipeline(
         stacks.queue,
@@ -153,24 +156,43 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexe
 
     serving = embedding(stacks.meaning.serving, beside=False)
     embedders = list(serving.links)
-    rebuild = None
-    if stacks.meaning.building is not None:
-        building = embedding(stacks.meaning.building, beside=True)
-        embedders += building.links
-        rebuild = Rebuild(
-            stacks.catalogue,
-            Watermark(stacks.record, beside=True),
-            indexes,
-            building,
-            may_work=pipeline.may_work,
-            on_swap=lambda model: swap(stacks.record, model),
-            old_folder=index_folder(config, stacks.meaning.serving.model),
-        )
+    mark, beside = Watermark(stacks.record), Watermark(stacks.record, beside=True)
+    marks = [(mark, stacks.vectors)]
+    successor: Rebuild | Move | None = None
+    if (coming := stacks.meaning.building) is not None:
+        marks.append((beside, coming.vectors))
+        if coming.model == stacks.meaning.serving.model:
+            successor = open_move(stacks, indexes, pipeline)
+        else:
+            building = embedding(coming, beside=True)
+            embedders += building.links
+            successor = Rebuild(
+                stacks.catalogue,
+                beside,
+                indexes,
+                building,
+                may_work=pipeline.may_work,
+                on_swap=lambda side: swap(stacks.record, side.model, side.vectors.address),
+            )
+    upkeep = Upkeep(
+        stacks.queue,
+        indexes,
+        marks,
+        closely=lambda: not seal.is_whole(),
+        may_work=pipeline.may_work,
+        on_done=seal.renew,
+    )
+    optimisers = [index.optimiser for index in stacks.meaning.indexes if index.optimiser is not None]
     pacers = [
         Pacer(stacks.precedence, readers, longest_s=_READING_HELD_S, breath_s=_READING_BREATH_S),
-        Pacer(stacks.precedence, embedders, longest_s=_EMBEDDING_HELD_S, breath_s=_EMBEDDING_BREATH_S),
+        Pacer(
+            stacks.precedence,
+            [*embedders, *optimisers],
+            longest_s=_EMBEDDING_HELD_S,
+            breath_s=_EMBEDDING_BREATH_S,
+        ),
     ]
-    pipeline.employ(reading, serving, rebuild, pacers)
+    pipeline.employ(reading, serving, upkeep, successor, pacers)
     return pipeline
 
 
@@ -188,3 +210,18 @@ def _worker(
         nice=19,
     )
     return WorkerLink(orders, timeout_s=config.ingest.file_timeout_s)
+
+
+def _rendering_worker(config: Config) -> WorkerLink:
+    """Somebody waits for its pages: as quick as any other process, and held by no pacing."""
+    orders = WorkerOrders(
+        socket_fd=-1,
+        model_folder="",
+        threads=1,
+        memory_mib=config.ingest.worker_memory_mib,
+        library=str(config.library),
+        limits=config.ingest.limits,
+        scratch=str(config.data / "run" / "renderer"),
+        nice=0,
+    )
+    return WorkerLink(orders, timeout_s=TIMEOUT_S, module="ingest.render.worker")

@@ -31,6 +31,7 @@ from library.errors import ConfigurationError, SetupError
 from llm.answer import Answerer
 from llm.gguf import inspect
 from llm.supervisor import ModelSettings, Supervisor
+from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
 from web.leaving import Closing
@@ -72,12 +73,15 @@ def serve(config: Config) -> None:
             started_at=datetime.now(UTC),
             library_folder=config.library,
             host_names=config.server.host_names,
+            folder=room.folder,
             catalogue=stacks.catalogue,
+            holdings=stacks.holdings,
             excerpts=stacks.excerpts,
             jobs=stacks.jobs,
             lexical=stacks.lexical,
             meaning=stacks.meaning,
             retriever=stacks.retriever,
+            suggestions=Suggestions(stacks.lexical, stacks.excerpts),
             precedence=stacks.precedence,
             inbox=room.inbox,
             pipeline=room.pipeline,
@@ -90,6 +94,7 @@ def serve(config: Config) -> None:
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
             landing=landing,
+            renderer=room.renderer,
             verification=room.verification,
             verifying=threading.Lock(),
             closing=Closing(),

@@ -23,6 +23,7 @@ from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, SetupError
 from library.excerpts import Excerpts
 from library.facts import Facts
+from library.holdings import Holdings
 from library.jobs import Jobs
 from library.queue import Queue
 from library.record import Record
@@ -39,6 +40,7 @@ class Stacks(msgspec.Struct, frozen=True):
 
     record: Record
     catalogue: Catalogue
+    holdings: Holdings
     arrivals: Arrivals
     queue: Queue
     facts: Facts
@@ -73,10 +75,19 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         opened.callback(lexical.close)
         facts = Facts(record)
         wanted = decide(config, record, facts)
-        serving = open_side(config, wanted.serving, wanted.serving_folder, opened.callback)
+        serving = open_side(
+            config, facts, wanted.serving, wanted.serving_folder, wanted.serving_address, opened.callback
+        )
         building = None
         if wanted.building is not None:
-            building = open_side(config, wanted.building, wanted.building_folder, opened.callback)
+            building = open_side(
+                config,
+                facts,
+                wanted.building,
+                wanted.building_folder,
+                wanted.building_address,
+                opened.callback,
+            )
         meaning = Meaning(serving, building)
         excerpts, precedence = Excerpts(record), Precedence()
         retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)
@@ -84,6 +95,7 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         yield Stacks(
             record=record,
             catalogue=Catalogue(record),
+            holdings=Holdings(record),
             arrivals=Arrivals(record),
             queue=Queue(record),
             facts=facts,

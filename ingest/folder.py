@@ -83,7 +83,7 @@ class LibraryFolder:
             seen = self._stat(relative)
         except (OSError, RuntimeError, ValueError):  # gone, a loop of links, a name no file can have
             return None
-        return _look(seen) if seen else None
+        return look_of(seen) if seen else None
 
     def is_gone(self, relative: str) -> bool:
         """Whether there is certainly no document at a path any more. A disk that fails to answer proves nothing."""
@@ -141,7 +141,7 @@ class LibraryFolder:
         try:
             with open_inside(self.root, relative) as content:
                 digest = _digest(content, wanted)
-                same = _look(os.fstat(content.fileno())) == look
+                same = look_of(os.fstat(content.fileno())) == look
         except PermissionError as error:
             raise UnreadableFile(
                 "Almanac may not read the file. Give the user it runs as permission to."
@@ -246,7 +246,7 @@ class Walk:
             if entry.is_dir(follow_symlinks=False):
                 return None, True
             if entry.is_file(follow_symlinks=False):
-                return _look(entry.stat(follow_symlinks=False)), False
+                return look_of(entry.stat(follow_symlinks=False)), False
         except OSError:  # gone meanwhile, or the disk fails to answer
             pass
         return None, False
@@ -274,7 +274,7 @@ def passes_over(path: str) -> bool:
     return Path(name).suffix.lower() not in FORMATS and is_companion(name)
 
 
-def _look(seen: os.stat_result) -> Look:
+def look_of(seen: os.stat_result) -> Look:
     return Look(seen.st_size, max(0, min(seen.st_mtime_ns, _LATEST_NS)))
 
 

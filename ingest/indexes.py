@@ -39,7 +39,7 @@ class Indexes:
         ids = self._queue.chunk_ids([document.id for document in documents])
         for document in documents:
             for vectors in self.meaning.indexes:
-                vectors.reshelve(ids[document.id], document.shelf)
+                vectors.relabel(ids[document.id], document.labels)
             self.lexical.remove([document.id])
             self.lexical.add(self._queue.indexed_chunks(document))
         self.lexical.commit()

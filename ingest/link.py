@@ -1,4 +1,4 @@
-"""The link to an ingest worker: starts it, talks to it, ends it when it misbehaves.
+"""The link to a worker: starts it, talks to it, ends it when it misbehaves.
 
 Knows processes and the wire, not what is read or embedded. Its hard rule: a
 call returns a reply or raises WorkerLost within its time limit, and after
@@ -33,8 +33,9 @@ class WorkerLost(Exception):
 class WorkerLink:
     """One worker, started when it is first needed. Used by one thread at a time."""
 
-    def __init__(self, orders: WorkerOrders, *, timeout_s: float) -> None:
+    def __init__(self, orders: WorkerOrders, *, timeout_s: float, module: str = "ingest.worker") -> None:
         """`timeout_s` bounds each reply. `orders.socket_fd` and `.parent` are filled in at each start."""
+        self._module = module
         self._orders, self._timeout_s = orders, timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._wire: Wire | None = None
@@ -150,7 +151,7 @@ class WorkerLink:
         orders = msgspec.structs.replace(self._orders, socket_fd=theirs.fileno(), parent=os.getpid())
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "ingest.worker", msgspec.json.encode(orders).decode()],
+                [sys.executable, "-m", self._module, msgspec.json.encode(orders).decode()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=_quiet_environment(),

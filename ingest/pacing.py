@@ -8,16 +8,24 @@ that a shelf is finished also in a house where somebody is always asking.
 
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
-from ingest.link import WorkerLink
 from search.precedence import Precedence
+
+
+class Held(Protocol):
+    """A child that can be held where it stands."""
+
+    def halt(self) -> None: ...
+
+    def go_on(self) -> None: ...
 
 
 class Pacer:
     """Holds some workers; one thread."""
 
     def __init__(
-        self, precedence: Precedence, links: Sequence[WorkerLink], *, longest_s: float, breath_s: float
+        self, precedence: Precedence, links: Sequence[Held], *, longest_s: float, breath_s: float
     ) -> None:
         """At most `longest_s` held at a time, then let go for `breath_s`."""
         self._precedence, self._links = precedence, links

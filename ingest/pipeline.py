@@ -21,10 +21,12 @@ from pathlib import Path
 from ingest.embedding import Embedding
 from ingest.indexes import Indexes
 from ingest.link import WorkerLost
+from ingest.moving import Move
 from ingest.pacing import Pacer
 from ingest.progress import IngestProgress, remaining_s
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
+from ingest.upkeep import Upkeep
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, RecordError
 from library.facts import Facts
@@ -63,10 +65,26 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
 
     def employ(
-        self, reading: Reading, embedding: Embedding, rebuild: Rebuild | None, pacers: Sequence[Pacer]
+        self,
+        reading: Reading,
+        embedding: Embedding,
+        upkeep: Upkeep,
+        successor: Rebuild | Move | None,
+        pacers: Sequence[Pacer],
     ) -> None:
         """Take on those who do the work; they were given `may_work` and `rest` of this pipeline."""
-        self._reading, self._embedding, self._rebuild, self._pacers = reading, embedding, rebuild, pacers
+        self._reading, self._embedding, self._upkeep, self._pacers = reading, embedding, upkeep, pacers
+        self._successor = successor
+
+    @property
+    def successor(self) -> Rebuild | Move | None:
+        """Whoever makes another vector index the serving one, while that is under way."""
+        return self._successor
+
+    def succeed_by(self, successor: Move | None) -> None:
+        """Have the vectors moved from now on; with None, no longer."""
+        self._successor = successor
+        self.wake()
 
     def start(self) -> None:
         for pacer in self._pacers:
@@ -93,8 +111,8 @@ class Pipeline:
             pacer.stop()
         self._reading.close()
         self._embedding.close()
-        if self._rebuild is not None:
-            self._rebuild.close()
+        if self._successor is not None:
+            self._successor.close()
         for thread in self._threads:
             thread.join()
 
@@ -158,7 +176,7 @@ class Pipeline:
             embedded_since_start=self._embedding.rate.total,
             chunks_per_s=None if rate is None else round(rate, 1),
             remaining_s=None if self._paused else remaining_s(amount, rate),
-            rebuilding=None if self._rebuild is None else self._rebuild.share(),
+            rebuilding=None if (successor := self._successor) is None else successor.share(),
         )
 
     # --- the two loops ---------------------------------------------------------------------------
@@ -207,17 +225,24 @@ class Pipeline:
 
     def _send_embedders_home(self) -> None:
         self._embedding.send_home()
-        if self._rebuild is not None:
-            self._rebuild.embedding.send_home()
+        if self._successor is not None:
+            self._successor.send_home()
 
     def _read(self) -> None:
         self._reading.work(on_findable=self._to_embed.set)
 
     def _embed(self) -> None:
+        self._upkeep.work()
         self._embedding.work()
         # What was sent back to be read once more.
         if self._queue.waiting():
             self._to_read.set()
-        if self._rebuild is not None and self._rebuild.work():
-            self._embedding.take_over(self._rebuild.embedding)
-            self._rebuild = None
+        successor = self._successor
+        if successor is None:
+            return
+        if successor.work():
+            successor.hand_over(self._embedding)
+            if self._successor is successor:  # a reader may have begun the next one by now
+                self._successor = None
+        elif successor.more:
+            self._to_embed.set()

@@ -6,15 +6,15 @@ time. When it holds every chunk, the two are swapped in one transaction.
 """
 
 import logging
-import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from ingest.embedding import Embedding
 from ingest.indexes import Indexes
 from library.catalogue import Catalogue
+from library.errors import IndexUnavailable
 from library.watermark import Watermark
+from search.meaning import VectorSide
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ class Rebuild:
         embedding: Embedding,
         *,
         may_work: Callable[[], bool],
-        on_swap: Callable[[str], None],
-        old_folder: Path,
+        on_swap: Callable[[VectorSide], None],
     ) -> None:
-        """`on_swap` writes into the record which model serves; `old_folder` is then removed."""
+        """`on_swap` writes into the record which model serves; the old index is then removed."""
         self._catalogue, self._mark, self._indexes, self.embedding = catalogue, mark, indexes, embedding
-        self._may_work, self._on_swap, self._old_folder = may_work, on_swap, old_folder
+        self._may_work, self._on_swap = may_work, on_swap
+        self.more = False  # `work` has done all that can be done now
 
     def share(self) -> float:
         """How much of the new index is there, 0..1."""
@@ -53,13 +53,22 @@ class Rebuild:
             if self._mark.lacking(1) or building.vectors.count() < self._mark.total():
                 return False
             # The record first: dying between the two, the next start opens the new index.
-            self._on_swap(building.model)
+            self._on_swap(building)
             before = self._indexes.meaning.swap()
         log.info("the embedding model %s serves now", building.model)
         time.sleep(_AFTERWARDS_S)
-        before.vectors.close()
-        shutil.rmtree(self._old_folder, ignore_errors=True)
+        try:
+            before.vectors.erase()
+        except IndexUnavailable as error:
+            log.warning("the index that served before could not be deleted: %s", error)
         return True
+
+    def hand_over(self, embedding: Embedding) -> None:
+        """The workers of the new model take the place of the old one's."""
+        embedding.take_over(self.embedding)
+
+    def send_home(self) -> None:
+        self.embedding.send_home()
 
     def close(self) -> None:
         self.embedding.close()

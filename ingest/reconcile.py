@@ -77,12 +77,18 @@ def _of_another_edition(queue: Queue, lexical: LexicalIndex, known: set[str]) ->
 
 def reconcile_vectors(queue: Queue, mark: Watermark, vectors: VectorIndex, *, closely: bool = False) -> None:
     """Lower the watermark of documents whose vectors are not all in the index."""
-    if vectors.count() == mark.total() and not closely:
+    held, expected = vectors.count(), mark.total()
+    if held == expected and not closely:
         return
-    if vectors.count() == 0:
-        if mark.total():
-            log.warning("the vector index is empty; embedding again")
-            mark.reset()
+    if not expected:
+        # A collection that was filled by another house, or before the record was made anew.
+        if held:
+            log.warning("the vector index holds %d vectors that no document has; emptying it", held)
+            vectors.clear()
+        return
+    if held == 0:
+        log.warning("the vector index is empty; embedding again")
+        mark.reset()
         return
     lacking: list[str] = []
     for some in batches(queue.all_indexed()):

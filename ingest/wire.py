@@ -28,6 +28,68 @@ class Embed(msgspec.Struct, frozen=True, tag=True):
     texts: list[str]
 
 
+class Recorded(msgspec.Struct, frozen=True):
+    """A section as the record has it. `fragment` is its anchor's id, if it has one."""
+
+    ordinal: int
+    heading: str
+    fragment: str
+    text: str
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Characters of a section's text to be marked. The one that `opens` decides which leaf is shown."""
+
+    section: int
+    start: int
+    end: int
+    kind: str  # "passage" or "hit"
+    id: str = ""
+    opens: bool = False
+
+
+class Render(msgspec.Struct, frozen=True, tag=True):
+    """Lay out one leaf of a document: where a mark opens, else where a fragment or section is, else by number."""
+
+    path: str
+    format: str
+    address: str  # the document's in the reader, before its links
+    part: str  # a file of an EPUB; "" for its first, and in other formats
+    sections: list[Recorded]  # those of this part
+    marks: list[Mark]
+    fragment: str = ""
+    section: int | None = None
+    leaf: int = 0  # -1 is the last
+
+
+class Picture(msgspec.Struct, frozen=True, tag=True):
+    """Fetch a picture: by its name in an EPUB, else by its name relative to the document."""
+
+    path: str
+    format: str
+    name: str
+
+
+class Rendered(msgspec.Struct, frozen=True, tag=True):
+    """One leaf, safe to show."""
+
+    html: str
+    leaf: int
+    leaves: int
+    part: str
+    parts: tuple[str, ...]  # all of the book's, in reading order
+    sections: tuple[int, ...]  # that begin on this leaf
+    under: int | None  # the section that is under way where it begins
+    exact: bool  # whether the mark that opens is marked, and nothing else as if it were
+    language: str | None
+    direction: str  # "ltr", "rtl" or "" where the book does not say
+
+
+class Pictured(msgspec.Struct, frozen=True, tag=True):
+    content: bytes
+    media_type: str
+
+
 class Read(msgspec.Struct, frozen=True, tag=True):
     """What became of an Extract that went well."""
 
@@ -68,8 +130,8 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     parent: int = 0  # the parent's pid; filled in at each start, as `socket_fd` is
 
 
-Request = Extract | Embed
-Reply = Read | Unreadable | Embedded | Broken
+Request = Extract | Embed | Render | Picture
+Reply = Read | Unreadable | Embedded | Broken | Rendered | Pictured
 
 
 class Wire:

@@ -7,10 +7,6 @@ after it gets a fresh start, for the parent ends a worker that has crashed,
 hung or grown past its limits.
 """
 
-import os
-import resource
-import signal
-import socket
 import sys
 import time
 from itertools import islice
@@ -18,36 +14,19 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.child import serve
 from ingest.chunking import CountTokens, WordCounts, chunk, fitting_path
 from ingest.extract import extract
 from ingest.pinned import pinned
-from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, Wire, WorkerOrders
+from ingest.wire import Broken, Embed, Embedded, Extract, Read, Reply, Request, Unreadable, WorkerOrders
 from library.errors import IndexUnavailable, UnreadableFile
-from library.processes import die_with_parent
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 
 
 def main(argument: str) -> None:
     """Answer requests until the parent closes its end."""
     orders = msgspec.json.decode(argument, type=WorkerOrders)
-    die_with_parent(orders.parent)
-    # Ctrl-C in a terminal reaches the whole group; the parent decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(orders.nice)
-    if orders.memory_mib:
-        limit = orders.memory_mib * 1024 * 1024
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    # A crash leaves its reason with the parent, not gigabytes on the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with socket.socket(fileno=orders.socket_fd) as end:
-        wire = Wire(end)
-        hands = _Hands(orders)
-        while True:
-            try:
-                request = wire.receive_request()
-            except EOFError:
-                return
-            wire.send(hands.answer(request))
+    serve(orders, _Hands(orders).answer)
 
 
 class _Hands:
@@ -64,7 +43,8 @@ class _Hands:
         try:
             if isinstance(request, Extract):
                 return self._read(request.path)
-            return self._embed(request)
+            if isinstance(request, Embed):
+                return self._embed(request)
         except UnreadableFile as error:
             return Unreadable(str(error))
         except IndexUnavailable as error:
@@ -74,6 +54,7 @@ class _Hands:
                 "It needs more memory than a single file may take. "
                 "Split the file, or raise `ingest.worker_memory_mib`."
             )
+        return Broken("This worker reads and embeds, and was asked for something else.")
 
     def _read(self, relative: str) -> Read:
         if self._count_tokens is None:

@@ -6,13 +6,16 @@ Reads only; documents change through `library.arrivals` and `library.queue`.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select
+from sqlalchemy import ColumnElement, Row, func, or_, select
 from sqlalchemy.orm import Session
 
 from library.errors import DocumentNotFound, InvalidRequest
+from library.folding import fold
 from library.models import DocumentRow, ShelfRow
 from library.record import Record
 from library.values import Amount, Document, DocumentState, Page, Shelf
+
+_MOST_WORDS, _LONGEST_WORD = 16, 200  # of a query; SQLite refuses patterns beyond 50,000 bytes
 
 
 class Catalogue:
@@ -24,10 +27,14 @@ class Catalogue:
         *,
         shelf: str | None = None,
         state: DocumentState | None = None,
+        named: str = "",
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """A page of documents by path. Raises InvalidRequest for a bad limit."""
+        """A page of documents by path; of those `named` so, with all the words in title, authors, subjects or path.
+
+        Raises InvalidRequest for a bad limit.
+        """
         if not 1 <= limit <= 500:
             raise InvalidRequest("limit", f"must be between 1 and 500, not {limit}.")
         wanted: list[ColumnElement[bool]] = []
@@ -35,6 +42,7 @@ class Catalogue:
             wanted.append(ShelfRow.name == shelf)
         if state is not None:
             wanted.append(DocumentRow.state == state)
+        wanted += holding(named, DocumentRow.lookup, DocumentRow.path_key)
         joined = select(DocumentRow, ShelfRow.name).outerjoin(ShelfRow, DocumentRow.shelf_id == ShelfRow.id)
         counted = select(func.count()).select_from(DocumentRow)
         if shelf is not None:
@@ -130,6 +138,14 @@ class Catalogue:
                 )
             ).one()
         return chunks or 0, embedded or 0
+
+
+def holding(words: str, *columns: Any) -> list[ColumnElement[bool]]:
+    """That each of the words occurs in one of these folded columns, if only within a longer word."""
+    return [
+        or_(*(column.contains(word, autoescape=True) for column in columns))
+        for word in dict.fromkeys(word[:_LONGEST_WORD] for word in fold(words).split()[:_MOST_WORDS])
+    ]
 
 
 def shelf_name(session: Session, shelf_id: int | None) -> str | None:

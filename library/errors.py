@@ -5,6 +5,7 @@
     ├── SetupError                appliance: a part of the machine that is missing or broken
     ├── NotFoundError             library: an id that nothing has
     │   ├── DocumentNotFound
+    │   ├── FileGone
     │   ├── PassageNotFound
     │   └── ShelfNotFound
     ├── InvalidRequest            library: an argument that cannot be served, with its name
@@ -55,6 +56,17 @@ class DocumentNotFound(NotFoundError):
     def __init__(self, document_id: str) -> None:
         super().__init__(f"No document has the id {document_id}. It may have been removed from the library.")
         self.document_id = document_id
+
+
+class FileGone(NotFoundError):
+    code = "file_gone"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"The file {path!r} is not in the library folder any more. If it lies on a disk that was taken "
+            "out, connect it again; else put the file back."
+        )
+        self.path = path
 
 
 class PassageNotFound(NotFoundError):

@@ -7,7 +7,7 @@ stored now, so what is quoted is always what the reader page shows.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Integer, bindparam, case, func, select
 
 from library.catalogue import document_of
 from library.errors import PassageNotFound
@@ -24,10 +24,13 @@ class Excerpts:
     def __init__(self, record: Record) -> None:
         self._record = record
 
-    def by_id(self, chunk_ids: Sequence[str]) -> dict[str, Excerpt]:
-        """The excerpts of those chunks that are there and may be seen; the rest are left out."""
+    def by_id(self, chunk_ids: Sequence[str], *, around: int = 0) -> dict[str, Excerpt]:
+        """The excerpts of those chunks that are there and may be seen; the rest are left out.
+
+        Each comes with up to `around` characters of its section on either side.
+        """
         with self._record.reading() as session:
-            rows = session.execute(_EXCERPTS, {"ids": list(chunk_ids)}).all()
+            rows = session.execute(_EXCERPTS, {"ids": list(chunk_ids), "around": around}).all()
         return {row.chunk_id: _excerpt(row) for row in rows}
 
     def one(self, chunk_id: str) -> Excerpt:
@@ -73,6 +76,22 @@ class Excerpts:
                 for ordinal, level, path, anchor, start in rows
             ]
 
+    def sections_at(self, document_id: str, part: str | None = None) -> list[Section]:
+        """A document's sections with their texts, in order: all, or those whose anchor is in that file."""
+        wanted = [SectionRow.document_id == document_id, DocumentRow.state.not_in(_UNSEEN)]
+        if part is not None:
+            # Not LIKE, to which "Ch1.xhtml" and "ch1.xhtml" are the same.
+            inside = func.substr(SectionRow.anchor, 1, len(part) + 1) == f"{part}#"
+            wanted.append((SectionRow.anchor == part) | inside)
+        with self._record.reading() as session:
+            rows = session.scalars(
+                select(SectionRow)
+                .join(DocumentRow, DocumentRow.id == SectionRow.document_id)
+                .where(*wanted)
+                .order_by(SectionRow.ordinal)
+            )
+            return [_section(row) for row in rows]
+
     def section(self, document_id: str, ordinal: int) -> Section | None:
         """One section with its text, or None."""
         with self._record.reading() as session:
@@ -85,9 +104,11 @@ class Excerpts:
                     DocumentRow.state.not_in(_UNSEEN),
                 )
             )
-        if row is None:
-            return None
-        return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
+        return None if row is None else _section(row)
+
+
+def _section(row: SectionRow) -> Section:
+    return Section(row.ordinal, row.level, tuple(row.heading_path), row.anchor, row.text, row.start)
 
 
 # Put together once, and columns instead of mapped rows: that halves twice what a search pays for its texts.
@@ -107,6 +128,8 @@ _ORIGINS = (
     .select_from(DOCUMENTS.outerjoin(SHELVES, SHELVES.c.id == DOCUMENTS.c.shelf_id))
     .where(DOCUMENTS.c.state.not_in(_UNSEEN), DOCUMENTS.c.id.in_(bindparam("ids", expanding=True)))
 )
+_AROUND = bindparam("around", type_=Integer)
+_FROM = case((CHUNKS.c.start > _AROUND, CHUNKS.c.start - _AROUND), else_=0)
 _EXCERPTS = (
     select(
         CHUNKS.c.id.label("chunk_id"),
@@ -116,7 +139,8 @@ _EXCERPTS = (
         CHUNKS.c.end,
         SECTIONS.c.heading_path,
         SECTIONS.c.anchor,
-        func.substr(SECTIONS.c.text, CHUNKS.c.start + 1, CHUNKS.c.end - CHUNKS.c.start).label("text"),
+        _FROM.label("from_"),
+        func.substr(SECTIONS.c.text, _FROM + 1, CHUNKS.c.end + _AROUND - _FROM).label("text"),
         SHELVES.c.name.label("shelf"),
         *DOCUMENTS.c,
     )
@@ -133,6 +157,7 @@ _EXCERPTS = (
 
 
 def _excerpt(row: Any) -> Excerpt:
+    start, end = row.start - row.from_, row.end - row.from_
     return Excerpt(
         id=row.chunk_id,
         document=document_of(row, row.shelf),
@@ -142,7 +167,9 @@ def _excerpt(row: Any) -> Excerpt:
         anchor=row.anchor,
         start=row.start,
         end=row.end,
-        text=row.text,
+        text=row.text[start:end],
+        before=row.text[:start],
+        after=row.text[end:],
     )
 
 

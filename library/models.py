@@ -1,10 +1,12 @@
 """The tables of the record, and nothing else.
 
-Knows no query and no rule. What is derived can be rebuilt from these rows
-and the folder; these rows cannot be rebuilt from anything.
+Knows no query, and one rule: a folded column follows the one it is folded from.
+What is derived can be rebuilt from these rows and the folder; these rows cannot
+be rebuilt from anything.
 
     shelves ──< documents ──< sections
-                    └──────< chunks        (a span of one section)
+                    ├──────< chunks        (a span of one section)
+                    └──────< authors       (one name each, to browse by)
     jobs                                   (what the appliance did on its own)
     facts                                  (single values: which index serves, is ingest paused)
 """
@@ -24,7 +26,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
+
+from library.folding import fold, lookup, sort_key
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -72,6 +76,9 @@ class DocumentRow(Base):
     __table_args__ = (
         Index(None, "state", "received_at"),
         Index(None, "state", "shelf_id", "chunks", "embedded"),  # all that is counted, for every page
+        # A list by title, with all it is filtered by: the rows themselves are read for one page only.
+        Index(None, "title_key", "id", "state", "shelf_id", "language", "format"),
+        Index(None, "received_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -101,6 +108,32 @@ class DocumentRow(Base):
     reshelve: Mapped[bool]
     received_at: Mapped[datetime]
     updated_at: Mapped[datetime] = mapped_column(index=True)  # "what changed since?" is asked every second
+    # Folded; see `library.folding`.
+    title_key: Mapped[str] = mapped_column(server_default="")  # sorts titles
+    path_key: Mapped[str] = mapped_column(server_default="")
+    lookup: Mapped[str] = mapped_column(server_default="")  # title, authors and subjects, a line each
+
+    @validates("path")
+    def _fold_path(self, _: str, path: str) -> str:
+        self.path_key = fold(path)
+        return path
+
+    @validates("title")
+    def _fold_title(self, _: str, title: str) -> str:
+        """A document that nobody has read is known by its title alone; reading brings the rest."""
+        self.title_key, self.lookup = sort_key(title), lookup(title)
+        return title
+
+
+class AuthorRow(Base):
+    """A document by one of its authors."""
+
+    __tablename__ = "authors"
+    __table_args__ = (Index(None, "key", "document_id"),)
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)  # the name folded: one author, however it is spelt
+    name: Mapped[str]
 
 
 class SectionRow(Base):
@@ -162,3 +195,4 @@ DOCUMENTS = cast("Table", DocumentRow.__table__)
 SECTIONS = cast("Table", SectionRow.__table__)
 SHELVES = cast("Table", ShelfRow.__table__)
 CHUNKS = cast("Table", ChunkRow.__table__)
+AUTHORS = cast("Table", AuthorRow.__table__)

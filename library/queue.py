@@ -21,9 +21,9 @@ from sqlalchemy import ColumnElement, CursorResult, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from library.catalogue import document_of
-from library.models import CHUNKS, DOCUMENTS, SECTIONS, ChunkRow, DocumentRow, SectionRow, ShelfRow
+from library.models import AUTHORS, CHUNKS, DOCUMENTS, SECTIONS, ChunkRow, DocumentRow, SectionRow, ShelfRow
 from library.record import ROWS_A_QUERY, Record, batches
-from library.texts import DESCRIBE, Text, chunk_rows, described, indexed, section_rows
+from library.texts import DESCRIBE, Text, author_rows, chunk_rows, described, indexed, section_rows
 from library.values import Chunk, Document, DocumentState, IndexedChunk, Section
 
 _CHUNK_TEXTS = select(
@@ -113,6 +113,10 @@ class Queue:
             now = self._clock()
             if stored:
                 session.execute(DESCRIBE, [described(read[id_]) | {"updated_at": now} for id_ in stored])
+                for some in batches(list(stored)):
+                    session.execute(delete(AUTHORS).where(AUTHORS.c.document_id.in_(some)))
+            if authors := [row for id_ in stored for row in author_rows(read[id_])]:
+                session.execute(insert(AUTHORS), authors)
         return stored
 
     def advance(self, documents: Mapping[str, str], state: DocumentState) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, update
 
+from library.folding import lookup, sort_key
 from library.models import DOCUMENTS
 from library.values import Chunk, Extracted, IndexedChunk, Labels, Section
 
@@ -48,6 +49,8 @@ def described(text: Text) -> dict[str, Any]:
     return {
         "document_id": text.document_id,
         "title": extracted.title,
+        "title_key": sort_key(extracted.title),
+        "lookup": lookup(extracted.title, extracted.authors, extracted.subjects),
         "authors": list(extracted.authors),
         "language": extracted.language,
         "year": extracted.year,
@@ -57,6 +60,14 @@ def described(text: Text) -> dict[str, Any]:
         "cover": extracted.cover,
         "chunks": len(text.chunks),
     }
+
+
+def author_rows(text: Text) -> Iterator[dict[str, Any]]:
+    """A row for each author, spelt as the file spells the name first."""
+    by_key = {sort_key(name): name for name in reversed(text.extracted.authors)}
+    for key, name in by_key.items():
+        if key:
+            yield {"document_id": text.document_id, "key": key, "name": name}
 
 
 def section_rows(text: Text) -> Iterator[dict[str, Any]]:

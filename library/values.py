@@ -182,6 +182,9 @@ class Excerpt(msgspec.Struct, frozen=True):
     start: int
     end: int
     text: str
+    # Where it was asked for: the section's text on either side.
+    before: str = ""
+    after: str = ""
 
 
 class Origin(msgspec.Struct, frozen=True):

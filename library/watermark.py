@@ -19,6 +19,7 @@ from library.record import Record, batches
 from library.values import Document, DocumentState, IndexedChunk
 
 SERVING_MODEL = "vectors.serving"  # the fact that names the embedding model of the serving index
+SERVING_ADDRESS = "vectors.serving_at"  # the fact that names the server it is on; "" in this process
 _INDEXED = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 
 
@@ -126,8 +127,8 @@ class Watermark:
                     )
 
 
-def swap(record: Record, model: str) -> None:
-    """The index that was built beside, with that embedding model, serves from now on."""
+def swap(record: Record, model: str, address: str) -> None:
+    """The index that was built beside, with that embedding model and at that address, serves from now on."""
     with record.writing() as session:
         session.execute(update(DocumentRow).values(embedded=DocumentRow.rebuilt, rebuilt=0))
         # What came in at the last moment is embedded like any other.
@@ -137,3 +138,4 @@ def swap(record: Record, model: str) -> None:
             .values(state=DocumentState.FINDABLE_WORDS)
         )
         session.merge(FactRow(name=SERVING_MODEL, value=model))
+        session.merge(FactRow(name=SERVING_ADDRESS, value=address))

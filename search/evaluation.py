@@ -3,7 +3,9 @@
 Runs judged queries through the same retriever that serves. Knows the BEIR
 layout (`corpus.jsonl`, `queries.jsonl`, `qrels/test.tsv`) and the metrics;
 indexes nothing itself. Passages are ranked, documents are judged: a document
-stands where its best passage stands.
+stands where its best passage stands. A figure comes with the interval in which
+it would lie if other queries of the same kind had been asked: without it, a
+third decimal decides what is only chance.
 """
 
 import math
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from library.errors import InvalidRequest
 from search.fusion import ALPHA
@@ -21,6 +24,7 @@ from search.values import Mode
 _Row = TypeVar("_Row")
 
 METRICS = ("ndcg@10", "recall@10", "recall@20", "recall@100")
+_RESAMPLES = 2_000
 
 
 class CorpusDocument(msgspec.Struct, frozen=True):
@@ -32,6 +36,14 @@ class CorpusDocument(msgspec.Struct, frozen=True):
 class _Query(msgspec.Struct, frozen=True):
     id: str = msgspec.field(name="_id")
     text: str = ""
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A mean over queries, 0..1, and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 class Collection(msgspec.Struct, frozen=True):
@@ -69,20 +81,30 @@ def evaluate(
     mode: Mode,
     document_key: Callable[[str], str],
     alpha: float = ALPHA,
-) -> dict[str, float]:
-    """Mean of each of METRICS over the collection's queries.
+) -> dict[str, Figure]:
+    """Each of METRICS over the collection's queries.
 
     `document_key` maps the path of a document in the library to its id in the
     judgements.
     """
-    sums = dict.fromkeys(METRICS, 0.0)
+    measured: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for query_id, query in collection.queries.items():
         ranking = _ranking(retriever, query, mode, document_key, alpha)
         relevant = collection.judgements[query_id]
-        sums["ndcg@10"] += ndcg(ranking, relevant, 10)
+        measured["ndcg@10"].append(ndcg(ranking, relevant, 10))
         for depth in (10, 20, 100):
-            sums[f"recall@{depth}"] += recall(ranking, relevant, depth)
-    return {metric: round(total / max(1, len(collection.queries)), 4) for metric, total in sums.items()}
+            measured[f"recall@{depth}"].append(recall(ranking, relevant, depth))
+    return {metric: figure(values) for metric, values in measured.items()}
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """Their mean and its percentile bootstrap interval; the same for the same values."""
+    if not values:
+        return Figure(0.0, 0.0, 0.0)
+    drawn = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    means = np.asarray(values)[drawn].mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Figure(*(round(float(value), 4) for value in (np.mean(values), low, high)))
 
 
 def ndcg(ranking: Sequence[str], relevant: Mapping[str, int], depth: int) -> float:

@@ -1,13 +1,14 @@
 """Fusion: two rankings in, one ranking out.
 
 Knows nothing of tantivy, Qdrant or where a score came from. A BM25 score and a
-cosine share no unit, so both are scaled to 0..1 within the query before they
+cosine share no unit, so both are standardised within the query before they
 are added. The convex combination of scaled scores beats reciprocal rank fusion
 when the scores themselves carry information (Bruch, Gai and Ingber, "An
 Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 2023); our own
 figures are in docs/experiments.md.
 """
 
+import math
 from collections.abc import Sequence
 
 from search.values import Candidate
@@ -19,24 +20,33 @@ ALPHA = 0.5
 def fuse(
     lexical: Sequence[Candidate], vector: Sequence[Candidate], *, alpha: float = ALPHA
 ) -> list[Candidate]:
-    """Add the two sides' scaled scores, `alpha` for the vectors and the rest for the words.
+    """Add the two sides' standard scores, `alpha` for the vectors and the rest for the words.
 
     Scores of the result are 0..1, best first; equal scores are ordered by id,
     so that paging is stable. A chunk that one side did not return counts as
     that side's lowest.
     """
-    words, meaning = _scaled(lexical), _scaled(vector)
-    fused = [
-        Candidate(id_, (1 - alpha) * words.get(id_, 0.0) + alpha * meaning.get(id_, 0.0))
+    words, meaning = _standardised(lexical), _standardised(vector)
+    least_words, least_meaning = min(words.values(), default=0.0), min(meaning.values(), default=0.0)
+    fused = {
+        id_: (1 - alpha) * words.get(id_, least_words) + alpha * meaning.get(id_, least_meaning)
         for id_ in words.keys() | meaning.keys()
-    ]
-    return sorted(fused, key=lambda candidate: (-candidate.score, candidate.id))
+    }
+    lowest, highest = min(fused.values(), default=0.0), max(fused.values(), default=0.0)
+    span = highest - lowest
+    candidates = [Candidate(id_, (score - lowest) / span if span else 1.0) for id_, score in fused.items()]
+    return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.id))
 
 
-def _scaled(candidates: Sequence[Candidate]) -> dict[str, float]:
-    """Map a side's scores onto 0..1: its lowest candidate to 0, its highest to 1."""
-    if not candidates:
-        return {}
-    lowest = min(candidate.score for candidate in candidates)
-    span = max(candidate.score for candidate in candidates) - lowest
-    return {c.id: (c.score - lowest) / span if span else 1.0 for c in candidates}
+def _standardised(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """A side's scores as standard deviations from their mean.
+
+    The best score alone does not set the scale, as it does between the lowest
+    and the highest: one chunk that stands out leaves the others apart.
+    """
+    scores = [candidate.score for candidate in candidates]
+    if not scores or min(scores) == max(scores):
+        return dict.fromkeys((candidate.id for candidate in candidates), 0.0)
+    mean = sum(scores) / len(scores)
+    deviation = math.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
+    return {candidate.id: (candidate.score - mean) / deviation for candidate in candidates}

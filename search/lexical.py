@@ -23,6 +23,7 @@ from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.analysis import ANALYSER, ENGLISH, SURFACE, analyser, surface_analyser
 from search.lexical_fields import VERSION, fields_of, ids, schema
+from search.lexical_names import Begun, LexicalNames
 from search.lexical_query import LexicalQuery
 from search.query import Query
 from search.spelling import corrected
@@ -112,6 +113,12 @@ class LexicalIndex:
         """The words that were searched for, at less weight, instead of those that no book holds; for marking."""
         with _translated("The lexical index could not be read."):
             return tuple(self._asking().resembling(query))
+
+    def beginning_as(self, typed: str, most: int) -> Begun:
+        """Titles, authors, headings and words that go on as typed, at most `most` of each."""
+        with _translated("The lexical index could not be read."):
+            names = LexicalNames(self._schema, self._index.searcher(), self._asking())
+            return names.beginning_as(typed, most)
 
     def contains(self, wanted: Iterable[tuple[Sequence[str], str]]) -> list[bool]:
         """For each (words, chunk id), whether a search for all those words finds that chunk by its own text.

@@ -11,12 +11,12 @@ books is not preferred for having few.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import tantivy
 
-from search.analysis import folded, is_stop_word, query_terms, surface
+from search.analysis import ENGLISH, folded, is_stop_word, query_terms, surface
 from search.query import MOST_TERMS, Clause, Field, Filters, Query, Term
 from search.spelling import near
 
@@ -25,6 +25,7 @@ WEIGHTS = {"text": 1.0, "headings": 0.2, "title": 0.2, "authors": 0.5}
 # A word that only resembles what was typed, beside one that is the same.
 NEAR_WEIGHT = 0.5
 _MOST_NEAR = 3
+_MOST_WORDS = 2 * MOST_TERMS  # a term without spaces is many words: its signs and their pairs
 _MOST_ENDINGS = 64  # words that a prefix stands for; the most frequent ones
 
 _FIELDS: dict[Field, tuple[str, ...]] = {
@@ -47,7 +48,6 @@ class LexicalQuery:
 
     def __init__(self, schema: tantivy.Schema, searcher: tantivy.Searcher, families: Sequence[str]) -> None:
         self._schema, self._searcher, self._families = schema, searcher, families
-        self._silent: frozenset[str] = frozenset()
 
     def ranked(self, query: Query) -> tantivy.Query | None:
         """What `query` finds, with its score; None when it asks for nothing."""
@@ -79,6 +79,10 @@ class LexicalQuery:
         clauses = [tantivy.Query.term_query(self._schema, "id", chunk_id, index_option="basic")]
         clauses += [self._exactly(Term(word), ("text",)) for word in words]
         return tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
+
+    def exactly(self, term: Term) -> tantivy.Query:
+        """The term as it stands, in the fields it asks for."""
+        return self._exactly(term, _FIELDS[term.field])
 
     def unknown(self, query: Query) -> list[str]:
         """The wanted words, as typed, that stand nowhere in the index in any form."""
@@ -143,19 +147,23 @@ class LexicalQuery:
         ]
         # A word that says nothing in German is not looked for in German books,
         # or "war" would find all of them; unless the query has no other word.
-        words = [word for term in terms if not term.prefix for word in self._words(term.text)]
-        self._silent = frozenset(
-            group for group in self._families if all(is_stop_word(word.typed, group) for word in words)
+        of_term = {term: self._words(term.text) for term in terms if not term.prefix}
+        words = [word for found in of_term.values() for word in found]
+        # English ones stay: they weigh next to nothing among English books, and titles are made of them.
+        mute = frozenset(
+            group
+            for group in self._families
+            if group != ENGLISH and not all(is_stop_word(word.typed, group) for word in words)
         )
         found: dict[object, list[_Occurring]] = {}
         for term in terms:
             if term.prefix:
                 found.setdefault(term, [(tantivy.Occur.Should, self._prefix(term))])
                 continue
-            for word in self._words(term.text):
-                if word.forms not in found:
-                    found[word.forms] = self._word(word, _FIELDS[term.field])
-        return [one for some in list(found.values())[:MOST_TERMS] for one in some]
+            for word in of_term[term]:
+                if word.forms not in found and len(found) < _MOST_WORDS:
+                    found[word.forms] = self._word(word, _FIELDS[term.field], mute=mute)
+        return [one for some in found.values() for one in some]
 
     def _any_of(self, terms: Sequence[Term]) -> tantivy.Query:
         found: list[_Occurring] = []
@@ -218,8 +226,14 @@ class LexicalQuery:
         first = list(forms.items())[: 2 * MOST_TERMS]
         return [_Word(text[start:end], tuple(by_group.items())) for (start, end), by_group in first]
 
-    def _word(self, word: _Word, fields: Sequence[str], weight: float = 1.0) -> list[_Occurring]:
-        """A word in all its forms; where the index does not know it, what resembles it."""
+    def _word(
+        self, word: _Word, fields: Sequence[str], weight: float = 1.0, mute: Collection[str] = ()
+    ) -> list[_Occurring]:
+        """A word in all its forms; where the index does not know it, what resembles it.
+
+        In a family of `mute` it is not looked for if it says nothing there.
+        """
+        unspoken = {text for group, text in word.forms if group in mute and is_stop_word(word.typed, group)}
         found: list[_Occurring] = []
         known = False
         for field in fields:
@@ -227,22 +241,13 @@ class LexicalQuery:
             often = {text: self._searcher.doc_freq(field, text) for text in forms}
             total = sum(often.values())
             known = known or total > 0
-            spoken = set(forms) - (self._unspoken(word) if field != "authors" else set())
             for text, frequency in often.items():
-                if frequency and text in spoken:
+                if frequency and text not in unspoken:
                     together = self._idf(total) / self._idf(frequency)
                     found.append(self._should(field, text, WEIGHTS[field] * weight * together))
         if known or weight != 1.0 or fields == _FIELDS[Field.AUTHOR]:
             return found
         return self._otherwise(word, fields)
-
-    def _unspoken(self, word: _Word) -> set[str]:
-        # English ones stay: they weigh next to nothing among English books, and phrases of them are titles.
-        return {
-            text
-            for group, text in word.forms
-            if group != "en" and group not in self._silent and is_stop_word(word.typed, group)
-        }
 
     def _otherwise(self, word: _Word, fields: Sequence[str]) -> list[_Occurring]:
         """A word that no analysis finds: as it stands, else what resembles it."""

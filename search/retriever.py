@@ -1,6 +1,6 @@
 """The retriever: a query in, passages out. What serves is what is evaluated.
 
-    parse ─► both indexes, side by side ─► fused, ranked ─► ordered, grouped, counted ─► a page ─► texts
+    parse ─► both indexes, side by side ─► fused ─► folded ─► ordered, grouped, counted ─► a page ─► texts
 
 Everything up to the page works on the whole list of candidates, so that one
 query is always cut from one order. Knows no page of HTML and no prompt. Its hard
@@ -20,10 +20,12 @@ from library.excerpts import Excerpts
 from library.values import Excerpt, Origin, indexed_text
 from search.alike import say_the_same, telling_words, vocabulary
 from search.facets import counted
+from search.folding import HEAD, Folded, fold
 from search.fusion import ALPHA, fuse
 from search.grouping import Group, by_document, one_by_one, ordered
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
+from search.neighbours import AROUND, context
 from search.precedence import Precedence
 from search.query import Clause, Filters, Query, Term, parse
 from search.snippets import snippet
@@ -32,6 +34,7 @@ from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 # Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
 CANDIDATES = 200
 _OTHERS_SHOWN = 3  # further passages of a document that come with its best
+_NOTHING_FOLDED = Folded([], {}, {})
 
 
 class _Found(NamedTuple):
@@ -69,10 +72,12 @@ class Retriever:
         sort: Sort = Sort.RELEVANCE,
         grouped: bool = False,
         facets: bool = False,
+        join: bool = True,
         alpha: float = ALPHA,
     ) -> SearchResult:
         """The passages that fit the query best, from `offset` on; with `grouped`, the documents.
 
+        Chunks side by side are one passage unless `join` is off.
         Raises InvalidRequest for a limit or an offset out of bounds, and
         IndexUnavailable when no index can answer. A query that asks for nothing
         finds nothing; one that only filters finds what is left.
@@ -84,18 +89,19 @@ class Retriever:
             return SearchResult((), 0, None, 0.0, (), notices=asked.notices)
         with self._precedence.foreground():
             found = self._found(asked, mode)
-            ranked = self._ranked(found, alpha)
+            folded = self._folded(fuse(found.words, found.meaning, alpha=alpha), join=join)
+            ranked: Sequence[Candidate] = folded.ranked
             origins: Mapping[str, Origin] = {}
             # The first page by relevance, which is nearly every search, asks the record once.
             if offset or grouped or facets or sort is not Sort.RELEVANCE:
                 origins = self._excerpts.origins([candidate.id for candidate in ranked])
                 ranked = ordered([one for one in ranked if one.id in origins], origins, sort)
             groups = by_document(ranked, origins) if grouped else one_by_one(ranked)
-            page, unseen = self._page(groups[offset:], limit)
+            page, unseen = self._page(groups[offset:], limit, folded)
             did_you_mean, resembling = self._spelling(asked, mode)
         total = len(groups) - unseen
         return SearchResult(
-            passages=tuple(_shown(page, found, asked, resembling)),
+            passages=tuple(_shown(page, found, asked, resembling, folded)),
             total=total,
             next_offset=offset + limit if total > offset + limit else None,
             took_ms=round((time.perf_counter() - began) * 1000, 2),
@@ -121,7 +127,7 @@ class Retriever:
         )
         with self._precedence.foreground():
             found = self._found(asked, Mode.HYBRID, own=passage_id)
-            page = self._unlike_each_other(like, self._ranked(found, ALPHA), limit)
+            page = self._unlike_each_other(like, fuse(found.words, found.meaning), limit)
         return SearchResult(
             passages=tuple(_shown(page, found, asked)),
             total=len(page),
@@ -151,14 +157,13 @@ class Retriever:
             for excerpt, similarity in zip(chosen, similarities, strict=True)
         )
 
-    def _ranked(self, found: _Found, alpha: float) -> list[Candidate]:
-        """Both sides as one ranking, best first. Whatever reorders or drops candidates does it here,
-        on the whole list and by nothing but the query: pages are cut from what this returns.
-        """
-        return fuse(found.words, found.meaning, alpha=alpha)
+    def _folded(self, ranked: Sequence[Candidate], *, join: bool) -> Folded:
+        """Whatever drops candidates does it here, by nothing but the query: pages are cut from what this returns."""
+        texts = self._excerpts.by_id([candidate.id for candidate in ranked[:HEAD]], around=AROUND)
+        return fold(ranked, texts, join=join)
 
     def _page(
-        self, groups: Sequence[Group], limit: int
+        self, groups: Sequence[Group], limit: int, folded: Folded
     ) -> tuple[list[tuple[Group, Mapping[str, Excerpt]]], int]:
         """The first `limit` groups that may be seen, each with its texts, and how many before their end may not be."""
         page: list[tuple[Group, Mapping[str, Excerpt]]] = []
@@ -166,7 +171,10 @@ class Retriever:
         for first in range(0, len(groups), limit):
             some = groups[first : first + limit]
             wanted = [one.id for group in some for one in (group.best, *group.others[:_OTHERS_SHOWN])]
-            excerpts = self._excerpts.by_id(wanted)
+            excerpts = {id_: folded.runs[id_][0] for id_ in wanted if id_ in folded.runs}
+            unread = [id_ for id_ in wanted if id_ not in excerpts]
+            if unread:
+                excerpts |= self._excerpts.by_id(unread, around=AROUND)
             seen = [(group, excerpts) for group in some if group.best.id in excerpts]
             page += seen
             unseen += len(some) - len(seen)
@@ -226,7 +234,7 @@ class Retriever:
                 meaning = beside.result()
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
-        if len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
+        if degraded and len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
             raise IndexUnavailable(" ".join(degraded))
         operators = any(clause.required or clause.excluded for clause in asked.clauses)
         if meaning and (operators or asked.filters != Filters()):
@@ -255,7 +263,8 @@ class Retriever:
         if mode is Mode.VECTOR:
             return None, ()
         try:
-            return self._lexical.corrected(asked), self._lexical.resembling(asked)
+            spelling = self._lexical.corrected(asked) if asked.typed else None
+            return spelling, self._lexical.resembling(asked)
         except IndexUnavailable:
             return None, ()
 
@@ -284,6 +293,7 @@ def _shown(
     found: _Found,
     asked: Query,
     resembling: Sequence[str] = (),
+    folded: Folded = _NOTHING_FOLDED,
 ) -> Iterator[Passage]:
     by_words = {candidate.id for candidate in found.words}
     similarity = {candidate.id: candidate.score for candidate in found.meaning}
@@ -296,6 +306,8 @@ def _shown(
             similarity=similarity.get(candidate.id),
             found_by=tuple(side for side, is_one in sides if is_one),
             snippet=_snippet(excerpt, asked, resembling),
+            context=context(folded.runs.get(candidate.id, [excerpt])),
+            copies=folded.copies.get(candidate.id, ()),
         )
 
     for group, excerpts in page:

@@ -35,6 +35,17 @@ class Candidate(msgspec.Struct, frozen=True):
     score: float
 
 
+class Context(msgspec.Struct, frozen=True):
+    """A passage as it is shown: the chunk, those it was joined with, and what stands around them.
+
+    Always exactly `section.text[start:end]` of the chunk's own section.
+    """
+
+    start: int
+    end: int
+    text: str
+
+
 class Passage(msgspec.Struct, frozen=True):
     """A retrieved chunk: where it stands, how well it fits, and a snippet of it."""
 
@@ -46,6 +57,8 @@ class Passage(msgspec.Struct, frozen=True):
     # Where results are grouped: further passages of the same document, the best of them, and how many there are.
     others: tuple["Passage", ...] = ()
     others_total: int = 0
+    context: Context | None = None  # where it was found by a search
+    copies: tuple[str, ...] = ()  # ids of passages that say the same and are not shown for it
 
 
 class FacetValue(msgspec.Struct, frozen=True):

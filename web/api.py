@@ -45,13 +45,14 @@ def documents(
     state: State,
     shelf: FromQuery[str | None] = None,
     document_state: Annotated[DocumentState | None, QueryParameter(name="state")] = None,
+    q: FromQuery[str] = "",
     limit: FromQuery[int] = 50,
     cursor: FromQuery[str | None] = None,
 ) -> DocumentsShape:
-    """What the library holds, by path, a page at a time."""
+    """What the library holds, by path, a page at a time; with `q`, what is named so."""
     house: House = state.house
     page = house.catalogue.documents(
-        shelf=shelf or None, state=document_state, limit=limit, cursor=cursor or None
+        shelf=shelf or None, state=document_state, named=q, limit=limit, cursor=cursor or None
     )
     return DocumentsShape(tuple(map(document_shape, page.items)), page.total, page.next)
 

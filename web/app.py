@@ -15,7 +15,22 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, events, forms, health, jobs, openai, pages, search, uploads, verification
+from web import (
+    api,
+    events,
+    files,
+    forms,
+    health,
+    jobs,
+    opds,
+    openai,
+    pages,
+    reading,
+    search,
+    suggest,
+    uploads,
+    verification,
+)
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -48,9 +63,11 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             health.status,
             api.documents,
             api.document,
+            files.document_file,
             api.shelves,
             search.search,
             search.similar,
+            suggest.suggest,
             api.passage,
             api.scan,
             api.ask,
@@ -64,12 +81,17 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             verification.verify,
             uploads.upload,
             events.events,
+            *opds.ROUTES,
             openai.models,
             openai.model,
             openai.chat_completions,
             pages.front,
             pages.library,
-            pages.read,
+            reading.read,
+            reading.find,
+            reading.picture,
+            reading.file,
+            reading.cover,
             forms.upload,
             forms.ingest,
             create_static_files_router(

@@ -33,6 +33,7 @@ def ingest(
     data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
     shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
+    q: FromQuery[str] = "",
     cursor: FromQuery[str] = "",
 ) -> Redirect:
     """Pause, resume, retry or cancel: all of it, or one document."""
@@ -50,5 +51,5 @@ def ingest(
             house.pipeline.cancel()
         case _:
             raise InvalidRequest("do", "must be pause, resume, retry or cancel.")
-    back = {"shelf": shelf, "state": document_state, "cursor": cursor}
+    back = {"shelf": shelf, "state": document_state, "q": q, "cursor": cursor}
     return Redirect(href("/library", back), status_code=303)

@@ -4,6 +4,7 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 
@@ -43,7 +44,7 @@ def status(state: State) -> dict[str, Any]:
         "vectors": embedded,
         "indexes": {
             "lexical": {"chunks": house.lexical.count()},
-            "vector": {"vectors": house.vectors.count()},
+            "vector": msgspec.to_builtins(house.vectors.state()),
         },
         "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
         "model": {

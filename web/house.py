@@ -6,12 +6,15 @@ from pathlib import Path
 
 import msgspec
 
+from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
+from ingest.rendering import Renderer
 from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
+from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
@@ -21,6 +24,7 @@ from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
+from search.suggestions import Suggestions
 from search.vectors import VectorIndex
 from web.leaving import Closing
 from web.words import counted
@@ -31,18 +35,22 @@ class House(msgspec.Struct, frozen=True):
     started_at: datetime
     library_folder: Path
     host_names: tuple[str, ...]
+    folder: LibraryFolder
     catalogue: Catalogue
+    holdings: Holdings
     excerpts: Excerpts
     jobs: Jobs
     lexical: LexicalIndex
     meaning: Meaning
     retriever: Retriever
+    suggestions: Suggestions
     precedence: Precedence
     inbox: Inbox
     pipeline: Pipeline
     models: Supervisor
     answerer: Answerer
     landing: Landing
+    renderer: Renderer
     verification: Verification
     verifying: threading.Lock
     closing: Closing
@@ -77,6 +85,8 @@ class House(msgspec.Struct, frozen=True):
         notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
+        if trouble := self.vectors.state().trouble:
+            notices.append(trouble)
         if self.models.state is ModelState.ABSENT:
             notices.append("No chat model is installed; answers are quotations from the library.")
         elif self.models.state is not ModelState.READY:

@@ -1,20 +1,20 @@
-"""The pages: search and ask, the library, a book. Server-rendered; scripts only add to them."""
+"""The pages: search and ask, the library. Server-rendered; scripts only add to them. A book is `web.reading`'s."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import get
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Template
 
 from ingest.refusals import too_large, unreadable_kind
-from library.errors import AlmanacError, InvalidRequest, NotFoundError
-from library.values import DocumentState, Excerpt, Section
-from web import results
+from library.errors import AlmanacError, InvalidRequest
+from library.values import DocumentState
+from web import opds, results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
 from web.house import House
@@ -23,6 +23,7 @@ from web.problems import status_of
 from web.shapes import document_shape
 from web.uploads import Slips
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOCUMENTS_A_PAGE = 100
 _EXAMPLES = (
     "What is the safest way to make water drinkable?",
@@ -81,9 +82,11 @@ def front(
 
 @get("/library", sync_to_thread=True)
 def library(
+    request: Request[Any, Any, State],
     state: State,
     shelf: FromQuery[str] = "",
     document_state: Annotated[str, QueryParameter(name="state")] = "",
+    q: FromQuery[str] = "",
     cursor: FromQuery[str | None] = None,
     uploaded: FromQuery[str] = "",
 ) -> Template:
@@ -95,11 +98,12 @@ def library(
     except ValueError as error:
         raise InvalidRequest("state", f"must be one of {', '.join(DocumentState)}.") from error
     page = house.catalogue.documents(
-        shelf=shelf or None, state=wanted, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
+        shelf=shelf or None, state=wanted, named=q, limit=_DOCUMENTS_A_PAGE, cursor=cursor or None
     )
     ingest = ingest_shape(house)
     counts = house.catalogue.counts(shelf) if shelf else ingest.documents
-    filters = {"shelf": shelf, "state": document_state}
+    named = " ".join(q.split())
+    filters = {"shelf": shelf, "state": document_state, "q": named}
     landing = house.landing
     # How far ingest has come is told below, and kept true by events.
     context = _common(house, "library", notices=house.troubles()) | {
@@ -109,6 +113,7 @@ def library(
         "shelves": _plain(house.catalogue.shelves()),
         "shelf": shelf,
         "state": document_state,
+        "named": named,
         "ingest": _plain(ingest),
         "ingest_href": href("/library/ingest", filters | {"cursor": cursor}),
         "upload_href": href("/library/uploads", {"shelf": shelf}),
@@ -121,94 +126,15 @@ def library(
         },
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
+        "opds_address": opds.address(request),
+        "opds_is_near": request.url.hostname in _LOOPBACK,
     }
     return Template("library.html", context=context)
-
-
-@get("/read/{document_id:str}", sync_to_thread=True)
-def read(
-    state: State,
-    document_id: FromPath[str],
-    at: FromQuery[str | None] = None,
-    section: FromQuery[int | None] = None,
-) -> Template:
-    """A book, a section at a time, open at a passage if one is named."""
-    house: House = state.house
-    document = house.catalogue.document(document_id)
-    outline = house.excerpts.outline(document_id)
-    passage = _passage(house, document_id, at)
-    places = [entry.ordinal for entry in outline]
-    ordinal = passage.section if passage else section
-    if ordinal not in places:
-        ordinal = places[0] if places else 0
-    shown = house.excerpts.section(document_id, ordinal)
-    here = places.index(ordinal) if ordinal in places else None
-    context = _common(house, "") | {
-        "document": _plain(document_shape(document)),
-        "toc": [
-            {
-                "title": entry.heading_path[-1] if entry.heading_path else document.title,
-                "level": entry.level,
-                "href": _section_href(document_id, entry.ordinal),
-                "current": entry.ordinal == ordinal,
-            }
-            for entry in outline
-        ],
-        "section": {
-            "heading_path": list(shown.heading_path) if shown else [document.title],
-            "paragraphs": paragraphs(shown, passage) if shown else [],
-            "language": document.language,
-            "direction": "auto",
-        },
-        "previous_href": _section_href(document_id, places[here - 1]) if here else None,
-        "next_href": (
-            _section_href(document_id, places[here + 1])
-            if here is not None and here + 1 < len(places)
-            else None
-        ),
-        "passage_found": None if at is None else passage is not None,
-    }
-    return Template("read.html", context=context)
-
-
-def paragraphs(section: Section, passage: Excerpt | None) -> list[list[dict[str, Any]]]:
-    """A section's text as paragraphs of spans; the passage's spans are marked, the first of them once."""
-    start, end = (passage.start, passage.end) if passage else (0, 0)
-    found, offset, first = [], 0, True
-    for block in section.text.split("\n\n"):
-        spans = []
-        for text, marked in _cut(block, start - offset, end - offset):
-            spans.append({"text": text, "marked": marked, "first": marked and first})
-            first = first and not marked
-        if spans:
-            found.append(spans)
-        offset += len(block) + 2
-    return found
-
-
-def _cut(block: str, start: int, end: int) -> list[tuple[str, bool]]:
-    start, end = max(0, min(start, len(block))), max(0, min(end, len(block)))
-    cuts = [(block[:start], False), (block[start:end], True), (block[end:], False)]
-    return [(text, marked) for text, marked in cuts if text]
-
-
-def _passage(house: House, document_id: str, passage_id: str | None) -> Excerpt | None:
-    if passage_id is None:
-        return None
-    try:
-        excerpt = house.excerpts.one(passage_id)
-    except NotFoundError:
-        return None
-    return excerpt if excerpt.document.id == document_id else None
 
 
 def _common(house: House, nav: str, *, notices: list[str] | None = None) -> dict[str, Any]:
     notices = house.notices() if notices is None else notices
     return {"version": house.version, "nav": nav, "notices": notices}
-
-
-def _section_href(document_id: str, ordinal: int) -> str:
-    return f"/read/{document_id}?section={ordinal}"
 
 
 def href(path: str, parameters: Mapping[str, str | None]) -> str:

@@ -37,8 +37,8 @@ STATUS: dict[type[errors.AlmanacError], int] = {
 }
 
 
-# Litestar keeps the argument name `state` for itself.
-_PARAMETERS = {"document_state": "state"}
+# Litestar keeps the argument names `state` and `query` for itself.
+_PARAMETERS = {"document_state": "state", "typed": "query"}
 
 
 def status_of(error: errors.AlmanacError) -> int:

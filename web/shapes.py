@@ -30,6 +30,12 @@ class DocumentShape(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
+class ContextShape(msgspec.Struct, frozen=True):
+    start: int
+    end: int
+    text: str
+
+
 class PassageShape(msgspec.Struct, frozen=True):
     id: str
     text: str
@@ -37,6 +43,8 @@ class PassageShape(msgspec.Struct, frozen=True):
     snippet: str
     href: str
     page: int | None
+    context: ContextShape | None  # the passage with its neighbours, as it is worth showing
+    copies: tuple[str, ...]  # ids of passages that say the same
 
 
 class HitShape(msgspec.Struct, frozen=True):
@@ -87,7 +95,7 @@ def document_shape(document: Document) -> DocumentShape:
 
 
 def passage_shape(passage: Passage) -> PassageShape:
-    excerpt = passage.excerpt
+    excerpt, context = passage.excerpt, passage.context
     return PassageShape(
         id=excerpt.id,
         text=excerpt.text,
@@ -95,6 +103,8 @@ def passage_shape(passage: Passage) -> PassageShape:
         snippet=passage.snippet,
         href=passage_href(excerpt.document.id, excerpt.id),
         page=page_of(excerpt.anchor),
+        context=None if context is None else ContextShape(context.start, context.end, context.text),
+        copies=passage.copies,
     )
 
 

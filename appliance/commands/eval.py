@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from appliance.config import load_config
 from search.fusion import ALPHA
@@ -42,16 +43,24 @@ def run(given: argparse.Namespace) -> int:
             workplace=given.keep or Path(scratch),
             progress=_silent if given.json else _show,
         )
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
     if given.json:
         print(json.dumps(figures, indent=2))
         return 0
     print(
-        f"\r\033[K{figures['queries']} queries, {figures['documents']} documents, {figures['chunks']} chunks"
+        f"{figures['queries']} queries, {figures['documents']} documents, {figures['chunks']} chunks; "
+        "in brackets, 95 % of what other queries would give"
     )
-    print(f"{'':8}" + "".join(f"{metric:>12}" for metric in METRICS))
+    print(f"{'':8}" + "".join(f"{metric:>23}" for metric in METRICS))
     for mode in ("lexical", "vector", "hybrid"):
-        print(f"{mode:8}" + "".join(f"{figures[mode][metric]:12.4f}" for metric in METRICS))
+        print(f"{mode:8}" + "".join(f"{_figure(figures, mode, metric):>23}" for metric in METRICS))
     return 0
+
+
+def _figure(figures: dict[str, Any], mode: str, metric: str) -> str:
+    low, high = figures["intervals"][mode][metric]
+    return f"{figures[mode][metric]:.4f} ({low:.3f}–{high:.3f})"
 
 
 def _show(line: str) -> None:

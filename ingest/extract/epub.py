@@ -111,14 +111,8 @@ def _pages(archive: Archive, package: Package) -> list[_Page]:
 
     Raises UnreadableFile if a chapter is locked or damaged, or if there is none at all.
     """
-    items = {item.id: item for item in reversed(package.book.items)}
-    fallbacks = {
-        item.get("id"): item.get("fallback")
-        for item in package.container.iter("{*}item")
-        if item.get("fallback")
-    }
-    listed = [_readable(items, fallbacks, idref) for idref, _linear in package.book.spine]
-    waiting = [item.file_name for item in reversed(listed) if item is not None]
+    listed = spine(package)
+    waiting = listed[::-1]
     contents = _contents(archive, package)
     pages: list[_Page] = []
     read: set[str] = set()
@@ -137,8 +131,20 @@ def _pages(archive: Archive, package: Package) -> list[_Page]:
             pages.append(_Page(file, above, events))
             waiting.extend(_framed(root, file))
     if not pages:
-        raise _no_chapters(archive, package, [item.file_name for item in listed if item is not None])
+        raise _no_chapters(archive, package, listed)
     return pages
+
+
+def spine(package: Package) -> list[str]:
+    """The files that the book lists as its pages, in reading order, as the manifest names them."""
+    items = {item.id: item for item in reversed(package.book.items)}
+    fallbacks = {
+        item.get("id"): item.get("fallback")
+        for item in package.container.iter("{*}item")
+        if item.get("fallback")
+    }
+    listed = [_readable(items, fallbacks, idref) for idref, _linear in package.book.spine]
+    return [item.file_name for item in listed if item is not None]
 
 
 def _no_chapters(archive: Archive, package: Package, files: list[str]) -> UnreadableFile:

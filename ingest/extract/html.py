@@ -43,7 +43,7 @@ _BLOCK_NAMES = (
 _BLOCKS = _SECTIONING | frozenset(_BLOCK_NAMES.split())
 # A picture straight inside one of these stands alone; inside anything else it is part of a sentence.
 _STANDALONE = frozenset(["body", "section", "figure", "article", "aside", "main", "center"])
-_FILE_NAME = re.compile(r"[\w./ -]+\.(?:jpe?g|png|gif|svg|webp|bmp|tiff?)", re.IGNORECASE)
+FILE_NAME = re.compile(r"[\w./ -]+\.(?:jpe?g|png|gif|svg|webp|bmp|tiff?)", re.IGNORECASE)
 _ANNOTATIONS = frozenset({"annotation", "annotation-xml"})
 _CELLS = frozenset({"mtr", "mtd", "mlabeledtr"})
 _TIGHT = frozenset("()[]{}|,.;:!′″⟨⟩‖^_\u2061\u2062\u2063")
@@ -260,7 +260,7 @@ class _Walk:
 
     def open_section(self, element: Any) -> bool:
         self._flush()
-        if _is_hidden(element):
+        if is_hidden(element):
             return False
         if not self._flat:
             self._out.append(Enter())
@@ -269,7 +269,7 @@ class _Walk:
 
     def close_section(self, element: Any) -> None:
         self._flush()
-        if not self._flat and not _is_hidden(element):
+        if not self._flat and not is_hidden(element):
             if self._met_before.pop() != self._met:
                 self._break_lists()  # what stands in a list so far belongs to the headings that end here
             self._out.append(Leave())
@@ -289,7 +289,7 @@ class _Walk:
 
     def picture(self, element: Any) -> bool:
         described = element.get("alt") or ""
-        if described.strip() and not _FILE_NAME.fullmatch(described.strip()):
+        if described.strip() and not FILE_NAME.fullmatch(described.strip()):
             parent = element.getparent()
             if parent is None or _local(parent.tag) in _STANDALONE:
                 self._flush()
@@ -302,7 +302,7 @@ class _Walk:
 
     def formula(self, element: Any) -> bool:
         """A formula's symbols if it has any, else its description."""
-        self._inline.append(_symbols(element) or element.get("alttext") or "")
+        self._inline.append(symbols(element) or element.get("alttext") or "")
         return False
 
     def reference(self, element: Any) -> bool:
@@ -313,7 +313,7 @@ class _Walk:
         return True
 
 
-def _is_hidden(element: Any) -> bool:
+def is_hidden(element: Any) -> bool:
     """A contents list that only the reading system shows. Footnotes are hidden likewise, yet they are read."""
     return _local(element.tag) == "nav" and element.get("hidden") is not None
 
@@ -329,7 +329,7 @@ def _is_note_mark(element: Any) -> bool:
     return linked and _NOTE_MARK.fullmatch("".join(element.itertext()).strip()) is not None
 
 
-def _symbols(formula: Any) -> str:
+def symbols(formula: Any) -> str:
     """The symbols of a formula in a row. White space between its elements means nothing."""
     parts: list[str] = []
     walk = etree.iterwalk(formula, events=("start",))

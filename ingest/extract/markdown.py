@@ -73,7 +73,22 @@ def extract_markdown(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
     )
 
 
+def tree(path: Path, limits: Limits) -> Any:
+    """The file as the tree that its text is taken from. Raises as `extract_markdown` does."""
+    try:
+        return _tree(read_text(path, limits), limits)[1]
+    except (UnreadableFile, MemoryError):
+        raise
+    except Exception as error:  # the outermost place, as above
+        raise UnreadableFile("The Markdown in this file cannot be understood.") from error
+
+
 def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
+    front, root = _tree(page, limits)
+    return front, _with_slugs(html.events(root))
+
+
+def _tree(page: str, limits: Limits) -> tuple[Mapping[str, Any], Any]:
     front: Mapping[str, Any] = {}
     stated = _TOML.match(page)
     if stated is not None:
@@ -90,7 +105,7 @@ def _parsed(page: str, limits: Limits) -> tuple[Mapping[str, Any], list[Event]]:
     if stated is None and tokens and tokens[0].type == "front_matter":
         front = _front_matter(tokens[0].content)
     rendered = found.renderer.render(tokens, found.options, environment)
-    return front, _with_slugs(html.events(markup.parse(f"<html><body>{rendered}</body></html>")))
+    return front, markup.parse(f"<html><body>{rendered}</body></html>")
 
 
 def _toml(source: str) -> Mapping[str, Any]:

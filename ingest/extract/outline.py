@@ -25,7 +25,7 @@ MAX_HEADING_CHARS = 200
 # C0 and C1 controls but tab and newline; soft hyphens and byte order marks,
 # which nobody sees and which would split a word in both indexes; and lone
 # surrogates, which no store can write.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\ud800-\udfff]")
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\ufeff\ud800-\udfff]")
 _YEAR = re.compile(r"(?<!\d)(1[0-9]{3}|20[0-9]{2})(?!\d)")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{1,8})*")
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -61,9 +61,11 @@ def cleaned(text: str) -> str:
     """Compose accents (NFC) and drop what cannot be seen; every line keeps its spaces."""
     if text.isascii() and text.isprintable():
         return text
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text.replace("\xa0", " "))
-    return _UNSEEN.sub("", text)
+    return UNSEEN.sub("", composed(text.replace("\xa0", " ")))
+
+
+def composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def one_line(text: str) -> str:

@@ -32,8 +32,14 @@ _IDENTIFIERS = (
 )  # fmt: skip
 
 
-def extract_webpage(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
-    """Raises UnreadableFile if the file is too large, is no text, or is nested beyond reading."""
+def tree(path: Path, limits: Limits) -> Any:
+    """The page as the tree that its text is taken from. Raises as `extract_webpage` does."""
+    root = _parsed(path, limits)
+    _leave_out_navigation(root)
+    return root
+
+
+def _parsed(path: Path, limits: Limits) -> Any:
     if path.stat().st_size > limits.max_member_mib * MIB:
         raise UnreadableFile(
             f"The page is larger than {limits.max_member_mib} MiB, which is more than one page may have. "
@@ -42,6 +48,12 @@ def extract_webpage(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
     root = markup.parse(decode_page_or_guess(path.read_bytes()))
     if root is None:
         raise UnreadableFile("The file holds no page, only white space or comments. Save it again.")
+    return root
+
+
+def extract_webpage(path: Path, limits: Limits = DEFAULT_LIMITS) -> Extracted:
+    """Raises UnreadableFile if the file is too large, is no text, or is nested beyond reading."""
+    root = _parsed(path, limits)
     head = _Head(root)
     _leave_out_navigation(root)
     events = html.events(root)

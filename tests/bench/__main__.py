@@ -17,12 +17,14 @@ from tests.bench.options import options_for
 SHORT = ("chat", "start", "findable", "ingest", "reading", "interference")
 LONG = (
     "chunking",
+    "retrieval",
     "growth",
     "peer",
     "epubs",
     "search",
     "crowd",
     "kiwix",
+    "million",
 )  # many minutes each, so only by name
 NAMES = SHORT + LONG
 

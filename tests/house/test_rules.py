@@ -115,7 +115,7 @@ def test_help_loads_no_model_library_and_no_server() -> None:
         "from appliance.__main__ import main\n"
         "try: main(['--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
-        "heavy = {'xllamacpp', 'onnxruntime', 'ctransformers', 'fastembed', 'numpy', 'litestar', 'tantivy', 'qdrant_edge'}\n"
+        "heavy = {'xllamacpp', 'onnxruntime', 'ctransformers', 'fastembed', 'numpy', 'litestar', 'tantivy', 'qdrant_edge', 'qdrant_client'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
@@ -127,9 +127,11 @@ def test_help_loads_no_model_library_and_no_server() -> None:
 def test_only_the_adapters_import_their_vendor() -> None:
     allowed = {
         "tantivy": {
-            f"search/{name}.py" for name in ("analysis", "lexical", "lexical_fields", "lexical_query")
+            f"search/{name}.py"
+            for name in ("analysis", "lexical", "lexical_fields", "lexical_names", "lexical_query")
         },
-        "qdrant_edge": {"search/vectors.py"},
+        "qdrant_edge": {"search/vectors/edge.py", "search/vectors/edge_shard.py"},
+        "qdrant_client": {"search/vectors/server.py"},
         "onnxruntime": {"search/embedder.py"},
         "xllamacpp": {"llm/worker.py"},
         "sqlalchemy": {
@@ -144,6 +146,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
                 "watermark",
                 "catalogue",
                 "excerpts",
+                "holdings",
                 "jobs",
             )
         }

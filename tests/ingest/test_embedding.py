@@ -22,7 +22,7 @@ from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.lexical import LexicalIndex
 from search.meaning import Meaning, VectorSide
-from search.vectors import VectorIndex
+from search.vectors.edge import EdgeIndex
 
 D = 8
 
@@ -67,7 +67,7 @@ class Room:
         self.arrivals, self.queue = Arrivals(self.record), Queue(self.record)
         self.catalogue, self.mark = Catalogue(self.record), Watermark(self.record)
         self.lexical = LexicalIndex(folder / "lexical")
-        self.vectors = VectorIndex(folder / "vectors", dimensions=D)
+        self.vectors = EdgeIndex(folder / "vectors", dimensions=D)
         embedder: Any = SimpleNamespace(dimensions=D)
         self.side = VectorSide("model", self.vectors, embedder)
         self.indexes = Indexes(self.queue, self.lexical, Meaning(self.side))

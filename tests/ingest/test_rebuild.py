@@ -137,7 +137,7 @@ def test_it_goes_on_after_an_interruption_where_it_stood(house: House, models: P
     house.close()
     house.config = configured(house, models, "other")
     house.open()
-    until(lambda: 0 < house.room.pipeline._rebuild._mark.total() < 60)  # type: ignore[union-attr]
+    until(lambda: 0 < house.room.pipeline._successor._mark.total() < 60)  # type: ignore[union-attr]
     house.close()
     house.open()
     building = house.room.stacks.meaning.building

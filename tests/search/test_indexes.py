@@ -12,7 +12,7 @@ from library.errors import IndexUnavailable
 from library.values import IndexedChunk, Labels
 from search.lexical import LexicalIndex
 from search.query import Filters, Query, parse
-from search.vectors import VectorIndex
+from search.vectors.edge import EdgeIndex
 
 D = 8
 
@@ -37,8 +37,8 @@ def lexical(tmp_path: Path) -> Iterator[LexicalIndex]:
 
 
 @pytest.fixture
-def vectors(tmp_path: Path) -> Iterator[VectorIndex]:
-    index = VectorIndex(tmp_path / "vectors", dimensions=D)
+def vectors(tmp_path: Path) -> Iterator[EdgeIndex]:
+    index = EdgeIndex(tmp_path / "vectors", dimensions=D)
     yield index
     index.close()
 
@@ -127,20 +127,22 @@ def test_an_index_of_another_analysis_is_emptied(tmp_path: Path) -> None:
     index.close()
 
 
-def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: VectorIndex) -> None:
+def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: EdgeIndex) -> None:
     vectors.upsert(
         [chunk(n, "", shelf="fire" if n == 3 else "water") for n in range(5)], [unit(n) for n in range(5)]
     )
     best = vectors.search(unit(2), limit=5)
     assert best[0].id == chunk(2, "").id
     assert best[0].score == pytest.approx(1, abs=0.02)
-    assert [c.id for c in vectors.search(unit(2), limit=5, shelf="fire")] == [chunk(3, "").id]
+    assert [c.id for c in vectors.search(unit(2), limit=5, filters=Filters(shelves=("fire",)))] == [
+        chunk(3, "").id
+    ]
 
 
-def test_vectors_survive_a_close_and_an_open(vectors: VectorIndex, tmp_path: Path) -> None:
+def test_vectors_survive_a_close_and_an_open(vectors: EdgeIndex, tmp_path: Path) -> None:
     vectors.upsert([chunk(1, "")], [unit(1)])
     vectors.close()
-    again = VectorIndex(tmp_path / "vectors", dimensions=D)
+    again = EdgeIndex(tmp_path / "vectors", dimensions=D)
     assert again.count() == 1
     assert again.contains(unit(1), chunk(1, "").id)
     again.close()
@@ -155,21 +157,21 @@ def test_what_upsert_returned_from_survives_a_kill(tmp_path: Path) -> None:
     script = (
         "import os, sys\n"
         "from tests.search.test_indexes import D, chunk, unit\n"
-        "from search.vectors import VectorIndex\n"
+        "from search.vectors.edge import EdgeIndex\n"
         "from pathlib import Path\n"
-        "index = VectorIndex(Path(sys.argv[1]), dimensions=D)\n"
+        "index = EdgeIndex(Path(sys.argv[1]), dimensions=D)\n"
         "for n in range(50): index.upsert([chunk(n, '')], [unit(n)])\n"
         "os.kill(os.getpid(), 9)\n"
     )
     path = tmp_path / "vectors"
     subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=False)
-    index = VectorIndex(path, dimensions=D)
+    index = EdgeIndex(path, dimensions=D)
     assert index.count() == 50
     assert index.contains(unit(49), chunk(49, "").id)
     index.close()
 
 
-def test_replacing_and_removing_vectors(vectors: VectorIndex) -> None:
+def test_replacing_and_removing_vectors(vectors: EdgeIndex) -> None:
     vectors.upsert([chunk(1, ""), chunk(2, "")], [unit(1), unit(2)])
     vectors.upsert([chunk(1, "")], [unit(9)])
     assert vectors.count() == 2
@@ -183,24 +185,26 @@ def test_a_shard_that_is_damaged_says_so(tmp_path: Path) -> None:
     (tmp_path / "vectors").mkdir()
     (tmp_path / "vectors" / "edge_config.json").write_text("{")
     with pytest.raises(IndexUnavailable, match="cannot be opened"):
-        VectorIndex(tmp_path / "vectors", dimensions=D)
+        EdgeIndex(tmp_path / "vectors", dimensions=D)
 
 
-def test_a_vector_of_other_dimensions_is_refused(vectors: VectorIndex) -> None:
+def test_a_vector_of_other_dimensions_is_refused(vectors: EdgeIndex) -> None:
     with pytest.raises(IndexUnavailable):
         vectors.upsert([chunk(1, "")], [[1.0, 0.0]])
 
 
-def test_a_chunk_moves_to_another_shelf_without_its_vector(vectors: VectorIndex) -> None:
+def test_a_chunk_moves_to_another_shelf_without_its_vector(vectors: EdgeIndex) -> None:
     vectors.upsert([chunk(1, "", shelf="water")], [unit(1)])
-    vectors.reshelve([chunk(1, "").id, chunk(7, "").id], "fire")
-    assert vectors.search(unit(1), limit=5, shelf="water") == []
-    assert [found.id for found in vectors.search(unit(1), limit=5, shelf="fire")] == [chunk(1, "").id]
+    vectors.relabel([chunk(1, "").id, chunk(7, "").id], Labels("fire"))
+    assert vectors.search(unit(1), limit=5, filters=Filters(shelves=("water",))) == []
+    assert [found.id for found in vectors.search(unit(1), limit=5, filters=Filters(shelves=("fire",)))] == [
+        chunk(1, "").id
+    ]
 
 
 def test_a_full_disk_is_said_before_it_ends_the_process(
-    vectors: VectorIndex, monkeypatch: pytest.MonkeyPatch
+    vectors: EdgeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.vectors._ROOM_BYTES", 2**62)
+    monkeypatch.setattr("search.vectors.edge._ROOM_BYTES", 2**62)
     with pytest.raises(IndexUnavailable, match="disk is full"):
         vectors.upsert([chunk(1, "")], [unit(1)])

@@ -197,6 +197,8 @@ def test_a_word_that_says_nothing_in_german_finds_no_german_book(lexical: Lexica
     hold(lexical, chunk(1, "the war", language="en"), chunk(2, "das war gut", language="de"))
     assert found(lexical, "war history") == [1]
     assert sorted(found(lexical, "war")) == [1, 2]
+    assert found(lexical, "history war OR krieg -das") == [1]
+    assert sorted(found(lexical, "history war OR krieg")) == [1, 2]
 
 
 def test_a_language_with_few_books_is_not_preferred_for_having_few(lexical: LexicalIndex) -> None:
@@ -262,7 +264,7 @@ def small_library() -> LexicalIndex:
         chunk(
             1, "boil clean water", "Making Fire", title="The Log Cabin", authors=("Jack London",), shelf="a"
         ),
-        chunk(2, "Wasser und Häuser", language="de", year=1999),
+        chunk(2, "Wasser war in Häusern", language="de", year=1999),
         chunk(3, "安全な飲み水 น้ำดื่ม", language="ja"),
     )
     return index

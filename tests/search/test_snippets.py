@@ -60,3 +60,22 @@ def test_words_are_the_same_whatever_stands_around_them() -> None:
     assert "<mark>京</mark>" in snippet(text, "京")
     assert "<mark>हिन्दी</mark>" in snippet(text, "हिन्दी")
     assert "<mark>x1y2</mark>" in snippet(text, "X1Y2")
+
+
+def test_words_are_marked_in_the_language_in_which_they_were_matched() -> None:
+    assert "<mark>Häuser</mark>" in snippet("Die Häuser im Wald", "haus", language="de")
+    assert "<mark>purificación</mark>" in snippet("La purificación", "purificacion", language="es")
+    assert "<mark>" not in snippet("das war gut", "war history", language="de")
+
+
+def test_what_an_operator_asks_for_is_marked_and_what_it_leaves_out_is_not() -> None:
+    shown = snippet("Boil clean water, purify it, by Jack", '"clean water" purif* -boil author:jack shelf:by')
+    assert shown == "Boil <mark>clean water</mark>, <mark>purify</mark> it, by Jack"
+
+
+def test_a_word_that_was_taken_for_another_is_marked() -> None:
+    assert "<mark>water</mark>" in snippet("Boil water", "watre", resembling=["water"])
+
+
+def test_a_word_of_combining_marks_is_marked_whole() -> None:
+    assert "<mark>cafe\u0301</mark>" in snippet("a cafe\u0301 here", "caf\u00e9")

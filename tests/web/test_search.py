@@ -110,6 +110,11 @@ def test_operators_hold_for_what_only_the_vectors_found(lamps: Appliance) -> Non
     assert {item["passage"]["heading_path"][-1] for item in phrase} == {"Soot"}
 
 
+def test_an_author_alone_is_found_by_words_and_no_meaning_is_made_up(lamps: Appliance) -> None:
+    assert paths(found(lamps, "author:davy")) == {"lamps/davy.md"}
+    assert paths(found(lamps, "author:davy", mode="meaning")) == set()
+
+
 def test_which_side_found_it_follows_the_mode(lamps: Appliance) -> None:
     assert {tuple(item["found_by"]) for item in found(lamps, mode="words")["items"]} == {("words",)}
     assert {tuple(item["found_by"]) for item in found(lamps, mode="meaning")["items"]} == {("meaning",)}

@@ -1,0 +1,69 @@
+"""Upkeep: before vectors are added, the indexes hold what the record says, labelled as this version labels.
+
+Done by the embedding loop and not by the start, because the index may be on a
+server that is away just then: the loop says so and tries again. Each part is
+done once; what is whole already costs a count.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from ingest.indexes import Indexes
+from ingest.reconcile import reconcile_vectors
+from library.queue import Queue
+from library.record import batches
+from library.values import Document
+from library.watermark import Watermark
+from search.vectors import VectorIndex
+
+log = logging.getLogger(__name__)
+
+_DOCUMENTS_AT_ONCE = 20  # relabelled under the indexes' lock
+
+
+class Upkeep:
+    def __init__(
+        self,
+        queue: Queue,
+        indexes: Indexes,
+        marks: Sequence[tuple[Watermark, VectorIndex]],
+        *,
+        closely: Callable[[], bool],
+        may_work: Callable[[], bool],
+        on_done: Callable[[], None],
+    ) -> None:
+        """`marks` name each open index with its watermark. `on_done` is called when all of them are whole."""
+        self._queue, self._indexes, self._left = queue, indexes, list(marks)
+        self._closely, self._may_work, self._on_done = closely, may_work, on_done
+        self._done = False
+
+    def work(self) -> None:
+        """Do what is left to do. Raises IndexUnavailable and RecordError; it goes on from there another time."""
+        while self._left:
+            mark, vectors = self._left[0]
+            reconcile_vectors(self._queue, mark, vectors, closely=self._closely())
+            if not vectors.labelled() and not self._relabel(vectors):
+                return
+            self._left.pop(0)
+        if not self._done:
+            self._on_done()
+            self._done = True
+
+    def _relabel(self, vectors: VectorIndex) -> bool:
+        """Tell an index of an earlier version every label; False when it was interrupted."""
+        documents = self._queue.all_indexed()
+        log.info("telling the vector index the labels of %d documents", len(documents))
+        for first in range(0, len(documents), _DOCUMENTS_AT_ONCE):
+            if not self._may_work():
+                return False
+            self._relabel_some(vectors, documents[first : first + _DOCUMENTS_AT_ONCE])
+        vectors.note_labelled()
+        return True
+
+    def _relabel_some(self, vectors: VectorIndex, documents: Sequence[Document]) -> None:
+        with self._indexes.changing:
+            # One that was read again meanwhile has its new chunks, with their labels, or none.
+            ids = self._queue.chunk_ids([document.id for document in documents])
+            for document in documents:
+                for some in batches(ids[document.id]):
+                    vectors.relabel(some, document.labels)
