@@ -222,7 +222,9 @@ class LexicalQuery:
         for group in self._families:
             for term in query_terms(text, group):
                 forms.setdefault((term.start, term.end), {})[group] = term.text
-        return [_Word(text[start:end], tuple(by_group.items())) for (start, end), by_group in forms.items()]
+        # A page pasted in a script without spaces is one word of two thousand characters, each a word to look up.
+        first = list(forms.items())[: 2 * MOST_TERMS]
+        return [_Word(text[start:end], tuple(by_group.items())) for (start, end), by_group in first]
 
     def _word(
         self, word: _Word, fields: Sequence[str], weight: float = 1.0, mute: Collection[str] = ()
