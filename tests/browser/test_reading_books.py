@@ -253,8 +253,8 @@ def test_type_and_place_are_remembered_here(page: Page, reading_house: Appliance
     page.keyboard.press("Escape")
     page.mouse.wheel(0, 1)
     target.evaluate("element => element.scrollIntoView()")
-    page.wait_for_function("localStorage.getItem('almanac-places') !== null")
-    page.wait_for_timeout(600)
+    kept = "JSON.parse(localStorage.getItem('almanac-places') ?? '{}')[document.querySelector('[data-book]').dataset.book]"
+    reading_house.until(lambda: (page.evaluate(kept) or {}).get("block", 0) > 20, 20)
     page.goto(f"/read/{book['id']}")
     assert (
         page.evaluate("parseFloat(getComputedStyle(document.querySelector('.book-text p')).fontSize)")
