@@ -31,7 +31,7 @@ from search.query import Clause, Filters, Query, Term, parse
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 
-# Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
+# Candidates taken from each side. Neither 100 nor 400 gave a better nDCG@10 beyond chance; see docs/experiments.md.
 CANDIDATES = 200
 _OTHERS_SHOWN = 3  # further passages of a document that come with its best
 _NOTHING_FOLDED = Folded([], {}, {})
