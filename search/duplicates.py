@@ -15,8 +15,9 @@ _WORD = re.compile(r"\w+")
 # in what somebody looks them up for; in runs of three words a changed name counts three times.
 _SHINGLE_WORDS = 3
 _SAME = 0.8
-# A line like "See the next page." says something else under every heading.
-_LEAST_SHINGLES = 18
+# A line like "See the next page." says something else under every heading, and of two short paragraphs that
+# differ in a name each is about something else. What is short also takes little room.
+_LEAST_SHINGLES = 40
 
 
 class Said:

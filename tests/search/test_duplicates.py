@@ -8,7 +8,8 @@ from search.duplicates import Said
 BOILING = (
     "Bring the water to a rolling boil and keep it boiling for one minute; above two thousand metres boil it "
     "for three minutes. Let it cool with the lid on, and pour it from one clean vessel into another to give "
-    "it back its taste. Boiling kills germs, but it takes away neither salt nor poison."
+    "it back its taste. Boiling kills germs, but it takes away neither salt nor poison; water that smells of fuel "
+    "is not made safe by any fire, and is better poured away far from the well."
 )
 
 
@@ -21,15 +22,21 @@ def test_the_same_in_another_edition_is_told() -> None:
 
 def test_a_part_of_a_better_passage_is_told_and_a_longer_one_stays() -> None:
     said = Said()
-    assert said.already("part", BOILING[:160]) is None
+    assert said.already("part", BOILING[:250]) is None
     assert said.already("whole", BOILING) is None
-    assert said.already("again", BOILING[:150]) in ("part", "whole")
+    assert said.already("again", BOILING[:245]) in ("part", "whole")
 
 
 def test_pages_that_differ_in_what_they_are_looked_up_for_stay() -> None:
     page = "Name {0}. The {0} command writes what the {0} service reports to the {0} log of each named host, once a minute, in {0} form."
     said = Said()
     assert [said.already(name, page.format(name) * 2) for name in ("alpha", "beta", "gamma")] == [None] * 3
+
+
+def test_short_paragraphs_that_differ_in_a_name_stay() -> None:
+    text = "The {0} lamp is filled with lamp oil through the side filler, and its wick is trimmed weekly by hand."
+    said = Said()
+    assert [said.already(name, text.format(name)) for name in ("Davy", "Argand")] == [None, None]
 
 
 def test_a_line_that_every_chapter_has_stays() -> None:

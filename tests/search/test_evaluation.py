@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from library.errors import InvalidRequest
-from search.evaluation import ndcg, read_collection, read_corpus, recall
+from search.evaluation import Figure, figure, ndcg, read_collection, read_corpus, recall
 
 
 def test_ndcg_of_a_perfect_ranking_is_one() -> None:
@@ -44,3 +44,11 @@ def test_judgements_of_relevance_zero_are_not_relevant(tmp_path: Path) -> None:
     collection = read_collection(tmp_path, "test")
     assert collection.queries == {"q1": "water"}
     assert collection.judgements == {"q1": {"d2": 2}}
+
+
+def test_an_interval_narrows_with_the_number_of_queries() -> None:
+    few, many = figure([0.0, 1.0] * 10), figure([0.0, 1.0] * 1000)
+    assert few.mean == many.mean == 0.5
+    assert few.low < many.low < 0.5 < many.high < few.high
+    assert figure([0.25] * 7) == Figure(0.25, 0.25, 0.25)
+    assert figure([]) == Figure(0.0, 0.0, 0.0)

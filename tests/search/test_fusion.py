@@ -47,3 +47,17 @@ def test_a_chunk_that_both_sides_found_beats_one_that_a_single_side_found() -> N
 
 def test_nothing_in_is_nothing_out() -> None:
     assert fuse([], []) == []
+
+
+def test_one_chunk_that_stands_out_does_not_push_the_others_together() -> None:
+    # Scaled from the lowest to the highest, the words' 2 and 3 would count for nothing beside the 100.
+    words = [
+        Candidate("far", 100),
+        Candidate("b", 3),
+        Candidate("a", 2),
+        *(Candidate(f"w{n}", 2) for n in range(20)),
+    ]
+    meaning = [Candidate("a", 0.9), Candidate("b", 0.9), Candidate("far", 0.1)]
+    fused = {candidate.id: candidate.score for candidate in fuse(words, meaning)}
+    assert fused["b"] > fused["a"]
+    assert fused["far"] == max(fused.values())
