@@ -119,7 +119,9 @@ def _one_of(parameter: str, value: str, known: Mapping[str, object]) -> str:
 
 
 def _values(parameter: str, given: Sequence[str] | None) -> tuple[str, ...]:
-    values = tuple(dict.fromkeys(value.strip() for value in given or () if value.strip()))
+    # No name holds a NUL, and no page may.
+    plain = (value.replace("\0", "").strip() for value in given or ())
+    values = tuple(dict.fromkeys(value for value in plain if value))
     if len(values) > _MOST_VALUES:
         raise InvalidRequest(parameter, f"may be given {_MOST_VALUES} times at most.")
     if any(len(value) > _LONGEST_VALUE for value in values):

@@ -14,6 +14,7 @@ from litestar.response import Template
 from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest
 from library.values import DocumentState
+from search.scanning import cleaned
 from web import opds, results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
@@ -43,7 +44,7 @@ def front(
 ) -> Template:
     """One box: it searches, and asks when asked; also more like a passage, and a question put to chosen ones."""
     house: House = state.house
-    asked = msgspec.structs.replace(asked, q=asked.q.strip())
+    asked = msgspec.structs.replace(asked, q=cleaned(asked.q))
     asking = bool(ask and asked.q)
     picked = tuple(dict.fromkeys(chosen_ids or ()))[:MOST_CHOSEN] if asking else ()
     found, problem, status = None, None, 200
