@@ -24,10 +24,10 @@ def fuse(
 
     Scores of the result are 0..1, best first; equal scores are ordered by id,
     so that paging is stable. A chunk that one side did not return counts as
-    that side's lowest.
+    that side's lowest, or as without any of the words where the list shows it.
     """
-    words, meaning = _standardised(lexical), _standardised(vector)
-    least_words, least_meaning = min(words.values(), default=0.0), min(meaning.values(), default=0.0)
+    words, least_words = _standardised(lexical, of=len(vector))
+    meaning, least_meaning = _standardised(vector)
     fused = {
         id_: (1 - alpha) * words.get(id_, least_words) + alpha * meaning.get(id_, least_meaning)
         for id_ in words.keys() | meaning.keys()
@@ -38,15 +38,19 @@ def fuse(
     return sorted(candidates, key=lambda candidate: (-candidate.score, candidate.id))
 
 
-def _standardised(candidates: Sequence[Candidate]) -> dict[str, float]:
-    """A side's scores as standard deviations from their mean.
+def _standardised(candidates: Sequence[Candidate], *, of: int = 0) -> tuple[dict[str, float], float]:
+    """A side's scores as standard deviations from their mean, and that of a chunk which it did not return.
 
     The best score alone does not set the scale, as it does between the lowest
-    and the highest: one chunk that stands out leaves the others apart.
+    and the highest: one chunk that stands out leaves the others apart. A list
+    shorter than `of` was not cut: what is not in it has none of the words, and
+    counts with a score of 0. So a word that one chunk alone has finds that chunk.
     """
     scores = [candidate.score for candidate in candidates]
-    if not scores or min(scores) == max(scores):
-        return dict.fromkeys((candidate.id for candidate in candidates), 0.0)
+    scores += [0.0] * (of - len(scores))
+    if not candidates or min(scores) == max(scores):
+        return dict.fromkeys((candidate.id for candidate in candidates), 0.0), 0.0
     mean = sum(scores) / len(scores)
     deviation = math.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
-    return {candidate.id: (candidate.score - mean) / deviation for candidate in candidates}
+    scaled = {candidate.id: (candidate.score - mean) / deviation for candidate in candidates}
+    return scaled, (min(scores) - mean) / deviation

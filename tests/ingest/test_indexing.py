@@ -323,7 +323,7 @@ def test_a_book_moved_to_another_shelf_while_it_is_embedded_ends_findable_there(
     document = house.findable("second/long.md")
     assert document.embedded == document.chunks
     assert house.room.stacks.vectors.count() == house.room.stacks.lexical.count() == document.chunks
-    assert house.retriever.search("zebra", shelf="second").passages[0].found_by == ("words", "meaning")
+    assert house.retriever.search("zebra shelf:second").passages[0].found_by == ("words", "meaning")
 
 
 def test_a_book_mended_by_its_right_ending_is_read_again(house: House) -> None:
@@ -357,11 +357,11 @@ def test_a_shelf_renamed_as_a_whole_is_found_under_its_new_name_and_nothing_is_e
     until(lambda: {item.path: item.id for item in house.catalogue.documents().items} == before)
 
     def found_by() -> list[tuple[str, ...]]:
-        found = house.retriever.search("zebra", shelf="second", limit=20).passages
+        found = house.retriever.search("zebra shelf:second", limit=20).passages
         return [passage.found_by for passage in found]
 
     until(lambda: found_by() == [("words", "meaning")] * 12)
-    assert house.retriever.search("zebra", shelf="first").total == 0
+    assert house.retriever.search("zebra shelf:first").total == 0
     assert house.room.pipeline.progress().embedded_since_start == embedded
     assert house.catalogue.counts()[DocumentState.FINDABLE] == 12
 

@@ -1,6 +1,8 @@
 """Rendering: leaves and pictures of real files through a real worker; what cannot be laid out says why."""
 
 import datetime as dt
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,9 +153,14 @@ def test_the_worker_runs_only_while_somebody_reads(tmp_path: Path) -> None:
 
 
 def test_what_takes_too_long_or_is_gone_says_so_and_the_next_page_comes(tmp_path: Path) -> None:
-    room = Room(tmp_path, timeout_s=0.001)
+    room = Room(tmp_path)
     (room.library / "n.md").write_text("# Note\n\nMarigold.\n")
+    (room.library / "m.md").write_text("# Other\n\nPetunia.\n")
+    room.page(room.read(room.library / "m.md"))
     document = room.read(room.library / "n.md")
+    assert room.link.pid
+    room.link._timeout_s = 1
+    os.kill(room.link.pid, signal.SIGSTOP)
     with pytest.raises(UnreadableFile, match="cannot be laid out"):
         room.page(document)
     room.renderer.close()

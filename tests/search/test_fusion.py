@@ -61,3 +61,11 @@ def test_one_chunk_that_stands_out_does_not_push_the_others_together() -> None:
     fused = {candidate.id: candidate.score for candidate in fuse(words, meaning)}
     assert fused["b"] > fused["a"]
     assert fused["far"] == max(fused.values())
+
+
+@pytest.mark.parametrize("holders", [1, 3])
+def test_a_word_that_few_chunks_have_finds_those_whatever_means_nearly_the_same(holders: int) -> None:
+    words = [Candidate(f"has-it-{n}", 8.0 + n / 10) for n in range(holders)]
+    meaning = [Candidate(f"near-{n}", 0.9 - n / 400) for n in range(200)]
+    fused = fuse(words, meaning)
+    assert {candidate.id for candidate in fused[:holders]} == {candidate.id for candidate in words}
