@@ -35,7 +35,14 @@ from library.errors import IndexUnavailable
 from library.values import IndexedChunk, Labels
 from search.query import Filters
 from search.values import Candidate
-from search.vectors.edge_shard import condition_of, configuration, create_field_indexes, plain, translated
+from search.vectors.edge_shard import (
+    condition_of,
+    configuration,
+    create_field_indexes,
+    plain,
+    translated,
+    without_graph,
+)
 from search.vectors.index import EVERYTHING, IndexState
 from search.vectors.optimising import Optimiser
 from search.vectors.payload import VERSION, conditions_for, payload
@@ -235,13 +242,9 @@ class EdgeIndex:
         if self._pays():
             self._wanted.set()
 
-    def _without_graph(self) -> int:
-        info = self._open_shard().info()
-        return int(info.points_count) - int(info.indexed_vectors_count)
-
     def _pays(self) -> bool:
         """Whether a graph is worth its price: a large index is not copied for every small shelf."""
-        count, without = self.count(), self._without_graph() - self._graph_from
+        count, without = self.count(), without_graph(self._open_shard()) - self._graph_from
         enough = max(self._optimise_from, count // 10)
         still = time.monotonic() - self._changed_at >= _STILL_S
         return count >= self._optimise_from and without >= (enough // 5 if still else enough)
@@ -281,6 +284,7 @@ class EdgeIndex:
             self.optimiser.run(built)
             with translated("The optimised vector index cannot be opened."):
                 shard = qdrant_edge.EdgeShard.load(str(built), self._configuration())
+                left = without_graph(shard)
                 self._catch_up(shard)
                 self._swap(shard, built)
         except BaseException:
@@ -289,7 +293,9 @@ class EdgeIndex:
             shutil.rmtree(built, ignore_errors=True)
             raise
         self._shards.tidy()
-        self._graph_from = self._without_graph()
+        # Not what came meanwhile: that is worth a graph of its own, and is looked at right away.
+        self._graph_from = left
+        self._wanted.set()
         log.info(
             "the vector index was optimised in %.0f s, %.1f s of it copying",
             time.monotonic() - began,

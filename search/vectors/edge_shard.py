@@ -15,6 +15,12 @@ from library.errors import IndexUnavailable
 from search.vectors.payload import INTEGERS, KEYWORDS, AnyOf, Between
 
 
+def without_graph(shard: qdrant_edge.EdgeShard) -> int:
+    """How many of its vectors are looked through one by one."""
+    info = shard.info()
+    return int(info.points_count) - int(info.indexed_vectors_count)
+
+
 def plain(vector: Any) -> list[float]:
     """The one vector of a point; Edge's type allows for several, and for none."""
     return list(vector)

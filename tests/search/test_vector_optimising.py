@@ -160,6 +160,16 @@ def test_what_changes_meanwhile_is_neither_lost_nor_resurrected(index: EdgeIndex
     again.close()
 
 
+def test_what_came_while_a_graph_was_built_gets_one_too(index: EdgeIndex) -> None:
+    gate = _Gate(index)
+    fill(index, 0, FROM)
+    assert gate.begun.wait(30)
+    fill(index, FROM, 3 * FROM)
+    gate.may_end.set()
+    until(lambda: (index.state().in_graph or 0) > 2.5 * FROM)
+    assert index.count() == 3 * FROM
+
+
 def test_searches_and_changes_go_on_throughout(index: EdgeIndex) -> None:
     """Random changes against a plain dictionary, over several graphs."""
     chance, rows = random.Random(3), units(9_000)
