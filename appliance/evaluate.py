@@ -69,7 +69,7 @@ def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str],
     while batch := list(islice(corpus, _TOGETHER)):
         for source in batch:
             _store(stacks, source, count_tokens)
-        stacks.lexical.commit()
+        stacks.words.commit()
         mark = Watermark(stacks.record)
         lacking = mark.lacking(_TOGETHER)
         chunks = [piece for document, _, _ in lacking for piece in stacks.queue.indexed_chunks(document)]
@@ -92,5 +92,5 @@ def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> 
     extracted = Extracted(source.title or source.id, (), None, None, (section,))
     pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))
     stored = stacks.queue.store_texts([Text(document.id, digest, extracted, pieces)])
-    stacks.lexical.add(stored[document.id])
+    stacks.words.add(stored[document.id])
     stacks.queue.advance({document.id: digest}, DocumentState.FINDABLE_WORDS)

@@ -8,16 +8,18 @@ pipeline, and hands each its collaborators. Its hard rule is that of
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from appliance.config import Config
-from appliance.embedding_models import embedding_model_folder, index_folder
+from appliance.embedding_models import begin_beside, embedding_model_folder, index_folder, new_vectors
 from appliance.stacks import Stacks
 from appliance.starter import furnish
+from appliance.word_indexes import BUILDING_WORDS, SERVING_WORDS, new_words, words_folder
 from ingest.embedding import Embedding
 from ingest.folder import LibraryFolder
 from ingest.inbox import Inbox
@@ -27,11 +29,14 @@ from ingest.pacing import Pacer
 from ingest.pipeline import Pipeline
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
-from ingest.reconcile import Seal, reconcile_vectors, reconcile_words
+from ingest.reconcile import Seal
+from ingest.reindexing import Makers
+from ingest.upkeep import BESIDE, VECTORS, WORDS, Upkeep
 from ingest.verification import Verification
 from ingest.wire import WorkerOrders
 from library.errors import AlmanacError, SetupError
-from library.watermark import Watermark, swap
+from library.watermark import BUILDING_VECTORS, Watermark, begin_anew, swap
+from search.generations import discard
 from search.meaning import VectorSide
 
 log = logging.getLogger(__name__)
@@ -49,6 +54,7 @@ class ReadingRoom(msgspec.Struct, frozen=True):
     inbox: Inbox
     pipeline: Pipeline
     verification: Verification
+    upkeep: Upkeep
 
 
 @contextmanager
@@ -65,8 +71,8 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
     stacks.jobs.fail_interrupted()
     with ExitStack() as opened:
         folder = LibraryFolder(config.library, max_file_mib=config.ingest.max_file_mib)
-        indexes = Indexes(stacks.queue, stacks.lexical, stacks.meaning)
-        pipeline = _open_pipeline(config, stacks, folder, indexes)
+        indexes = Indexes(stacks.queue, stacks.words, stacks.meaning)
+        pipeline, rebuild_of = _open_pipeline(config, stacks, folder, indexes)
         verification = Verification(stacks.catalogue, stacks.queue, indexes)
         inbox = Inbox(
             folder,
@@ -80,47 +86,99 @@ def open_reading_room(config: Config, stacks: Stacks) -> Iterator[ReadingRoom]:
         opened.callback(pipeline.stop)
         opened.callback(inbox.stop)
 
-        seal = Seal(stacks.facts, config.data / "index")
-        opened.callback(_sealed, seal)
+        folders = partial(_folders, config, stacks)
+        seal = Seal(stacks.facts, lambda: folders().values())
+        opened.callback(_sealed, seal, folders)
+        upkeep = Upkeep(
+            stacks.queue,
+            stacks.catalogue,
+            stacks.jobs,
+            indexes,
+            pipeline,
+            seal,
+            Watermark(stacks.record),
+            Watermark(stacks.record, beside=True),
+            _makers(config, stacks, rebuild_of),
+            folders,
+        )
+        rebuild = None
+        if stacks.meaning.building is not None:
+            rebuild = rebuild_of(stacks.meaning.building)
+            pipeline.begin_rebuild(rebuild)
+        opened.callback(upkeep.stop)
 
         def begin() -> None:
             try:
-                _reconcile(stacks, seal)
+                upkeep.begin()
+                upkeep.reindexer.adopt(rebuild, is_other_model=_is_other_model(stacks))
             except (AlmanacError, OSError) as error:
                 # What is there goes on serving; the next start tries again.
                 inbox.tell("indexes", f"The indexes could not be repaired: {error}")
                 log.exception("the indexes could not be repaired")
             pipeline.start()
             inbox.start()
+            upkeep.start()
 
         # Beside the server's start: a rebuild of the words takes seconds, and
         # pages should be there meanwhile.
         beginning = threading.Thread(target=begin, name="beginning")
         beginning.start()
         opened.callback(beginning.join)
-        yield ReadingRoom(stacks, inbox, pipeline, verification)
+        opened.callback(upkeep.interrupt)
+        yield ReadingRoom(stacks, inbox, pipeline, verification, upkeep)
 
 
-def _sealed(seal: Seal) -> None:
+def _folders(config: Config, stacks: Stacks) -> dict[str, Path]:
+    """Of every index that is open."""
+    words, meaning = stacks.words, stacks.meaning
+    found = {
+        WORDS: words_folder(config) / words.serving.generation,
+        VECTORS: index_folder(config, meaning.serving.generation),
+    }
+    if meaning.building is not None:
+        found[BESIDE] = index_folder(config, meaning.building.generation)
+    return found
+
+
+def _sealed(seal: Seal, folders: Callable[[], dict[str, Path]]) -> None:
     """At the end, if the indexes were whole at the start: a backup of before then has another seal."""
     with suppress(AlmanacError, OSError):
-        if seal.is_whole():
+        if all(seal.is_whole(folder) for folder in folders().values()):
             seal.renew()
 
 
-def _reconcile(stacks: Stacks, seal: Seal) -> None:
-    closely = not seal.is_whole()
-    expected, _ = stacks.catalogue.indexed_totals()
-    reconcile_words(stacks.queue, stacks.lexical, expected, closely=closely)
-    reconcile_vectors(stacks.queue, Watermark(stacks.record), stacks.vectors, closely=closely)
-    if stacks.meaning.building is not None:
-        beside = Watermark(stacks.record, beside=True)
-        reconcile_vectors(stacks.queue, beside, stacks.meaning.building.vectors, closely=closely)
-    seal.renew()
+def _is_other_model(stacks: Stacks) -> bool:
+    building = stacks.meaning.building
+    return building is not None and building.model != stacks.meaning.serving.model
 
 
-def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes) -> Pipeline:
-    """The pipeline with all who work for it; no process is started yet."""
+def _makers(config: Config, stacks: Stacks, rebuild_of: Callable[[VectorSide], Rebuild]) -> Makers:
+    root = words_folder(config)
+
+    def serving() -> VectorSide:
+        return stacks.meaning.serving
+
+    return Makers(
+        new_words=lambda: new_words(root),
+        note_words=lambda serves, next_: stacks.facts.put_all({SERVING_WORDS: serves, BUILDING_WORDS: next_}),
+        remove_words=lambda side: discard(root / side.generation),
+        new_vectors=lambda: new_vectors(config, serving().model, serving().embedder),
+        note_vectors=lambda generation: begin_anew(stacks.record, generation),
+        remove_vectors=lambda side: discard(index_folder(config, side.generation)),
+        rebuild=rebuild_of,
+        begin_beside=lambda: begin_beside(
+            config, stacks.record, stacks.facts, serving().model, serving().embedder
+        ),
+    )
+
+
+def _open_pipeline(
+    config: Config, stacks: Stacks, folder: LibraryFolder, indexes: Indexes
+) -> tuple[Pipeline, Callable[[VectorSide], Rebuild]]:
+    """The pipeline with all who work for it, and how one comes by who builds a vector index beside.
+
+    No process is started yet.
+    """
     pipeline = Pipeline(
         stacks.queue,
         stacks.catalogue,
@@ -136,7 +194,7 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexe
     ]
     reading = Reading(folder, stacks.arrivals, stacks.queue, indexes, readers, may_work=pipeline.may_work)
 
-    def embedding(side: VectorSide, *, beside: bool) -> Embedding:
+    def embedding(side: VectorSide, may_work: Callable[[], bool], *, beside: bool) -> Embedding:
         count = max(1, cores // _THREADS_A_WORKER)
         links = [_worker(config, side.embedder.folder, threads=cores // count) for _ in range(count)]
         mark = Watermark(stacks.record, beside=beside)
@@ -147,31 +205,45 @@ def _open_pipeline(config: Config, stacks: Stacks, folder: LibraryFolder, indexe
             side,
             links,
             proves=not beside,
-            may_work=pipeline.may_work,
+            may_work=may_work,
             rest=pipeline.rest,
         )
 
-    serving = embedding(stacks.meaning.serving, beside=False)
+    serving = embedding(stacks.meaning.serving, pipeline.may_work, beside=False)
     embedders = list(serving.links)
-    rebuild = None
-    if stacks.meaning.building is not None:
-        building = embedding(stacks.meaning.building, beside=True)
-        embedders += building.links
-        rebuild = Rebuild(
+    beside = Watermark(stacks.record, beside=True)
+
+    def drop() -> None:
+        stacks.facts.put(BUILDING_VECTORS, None)
+        beside.reset()
+
+    def rebuild_of(side: VectorSide) -> Rebuild:
+        cancelled = threading.Event()
+
+        def may_work() -> bool:
+            return pipeline.may_work() and not cancelled.is_set()
+
+        building = embedding(side, may_work, beside=True)
+        embedders.extend(building.links)  # the pacer holds them, too
+        return Rebuild(
             stacks.catalogue,
-            Watermark(stacks.record, beside=True),
+            stacks.queue,
+            beside,
             indexes,
             building,
-            may_work=pipeline.may_work,
-            on_swap=lambda model: swap(stacks.record, model),
-            old_folder=index_folder(config, stacks.meaning.serving.model),
+            cancelled=cancelled,
+            may_work=may_work,
+            on_swap=lambda generation: swap(stacks.record, generation),
+            on_drop=drop,
+            remove=lambda side: discard(index_folder(config, side.generation)),
         )
+
     pacers = [
         Pacer(stacks.precedence, readers, longest_s=_READING_HELD_S, breath_s=_READING_BREATH_S),
         Pacer(stacks.precedence, embedders, longest_s=_EMBEDDING_HELD_S, breath_s=_EMBEDDING_BREATH_S),
     ]
-    pipeline.employ(reading, serving, rebuild, pacers)
-    return pipeline
+    pipeline.employ(reading, serving, pacers)
+    return pipeline, rebuild_of
 
 
 def _worker(

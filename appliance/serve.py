@@ -74,7 +74,7 @@ def serve(config: Config) -> None:
             catalogue=stacks.catalogue,
             excerpts=stacks.excerpts,
             jobs=stacks.jobs,
-            lexical=stacks.lexical,
+            words=stacks.words,
             meaning=stacks.meaning,
             retriever=stacks.retriever,
             precedence=stacks.precedence,
@@ -90,6 +90,7 @@ def serve(config: Config) -> None:
             ),
             landing=landing,
             verification=room.verification,
+            upkeep=room.upkeep,
             verifying=threading.Lock(),
             closing=Closing(),
         )

@@ -24,12 +24,13 @@ from ingest.link import WorkerLost
 from ingest.pacing import Pacer
 from ingest.progress import IngestProgress, remaining_s
 from ingest.reading import Reading
-from ingest.rebuild import Rebuild
+from ingest.rebuild import Outcome, Rebuild
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, RecordError
 from library.facts import Facts
 from library.queue import Queue
 from library.values import DocumentState
+from search.meaning import VectorSide
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,20 @@ class Pipeline:
         self._paused = facts.get(_PAUSED) is not None
         self._troubles: dict[str, str] = {}  # loop -> a sentence, while it stands still for a reason
         self._threads: list[threading.Thread] = []
+        self._rebuild: Rebuild | None = None
 
-    def employ(
-        self, reading: Reading, embedding: Embedding, rebuild: Rebuild | None, pacers: Sequence[Pacer]
-    ) -> None:
+    def employ(self, reading: Reading, embedding: Embedding, pacers: Sequence[Pacer]) -> None:
         """Take on those who do the work; they were given `may_work` and `rest` of this pipeline."""
-        self._reading, self._embedding, self._rebuild, self._pacers = reading, embedding, rebuild, pacers
+        self._reading, self._embedding, self._pacers = reading, embedding, pacers
+
+    def begin_rebuild(self, rebuild: Rebuild) -> None:
+        """Build a vector index beside the one that serves; none may be being built yet."""
+        self._rebuild = rebuild
+        self.wake()
+
+    def serve_vectors(self, side: VectorSide) -> None:
+        """Compute vectors for that index from now on; called while the indexes may not change."""
+        self._embedding.side = side
 
     def start(self) -> None:
         for pacer in self._pacers:
@@ -134,7 +143,7 @@ class Pipeline:
             ]
             self._indexes.forget(indexed)
             if indexed:
-                self._indexes.lexical.commit()
+                self._indexes.words.commit()
             return self._queue.give_up([taken.document.id for taken in unfinished], CANCELLED)
 
     # --- how it goes -----------------------------------------------------------------------------
@@ -165,8 +174,8 @@ class Pipeline:
 
     def may_work(self) -> bool:
         """Whether another step may begin. Raises IndexUnavailable, which says so, when the disk is nearly full."""
-        if self._stopping.is_set() or self._paused:
-            return False
+        if self._stopping.is_set() or self._paused or self._indexes.words.lost is not None:
+            return False  # what is stored while the words are put back could not be proven
         free_mib = shutil.disk_usage(self._data).free // 2**20
         if free_mib < self._min_free_mib:
             raise IndexUnavailable(
@@ -218,6 +227,10 @@ class Pipeline:
         # What was sent back to be read once more.
         if self._queue.waiting():
             self._to_read.set()
-        if self._rebuild is not None and self._rebuild.work():
-            self._embedding.take_over(self._rebuild.embedding)
+        rebuild = self._rebuild
+        if rebuild is not None and rebuild.work():
+            if rebuild.outcome is Outcome.SERVING:
+                self._embedding.take_over(rebuild.embedding)
+            else:
+                rebuild.close()
             self._rebuild = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from library.catalogue import document_of
 from library.models import DOCUMENTS, DocumentRow, FactRow, ShelfRow
@@ -18,7 +18,9 @@ from library.queue import with_shelf
 from library.record import Record, batches
 from library.values import Document, DocumentState, IndexedChunk
 
-SERVING_MODEL = "vectors.serving"  # the fact that names the embedding model of the serving index
+# The facts that name the index that serves and the one that is being built: its
+# embedding model, and digits that tell it from others of the same model.
+SERVING_VECTORS, BUILDING_VECTORS = "vectors.serving", "vectors.building"
 _INDEXED = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 
 
@@ -126,8 +128,8 @@ class Watermark:
                     )
 
 
-def swap(record: Record, model: str) -> None:
-    """The index that was built beside, with that embedding model, serves from now on."""
+def swap(record: Record, generation: str) -> None:
+    """The index that was built beside serves from now on; `generation` is its name."""
     with record.writing() as session:
         session.execute(update(DocumentRow).values(embedded=DocumentRow.rebuilt, rebuilt=0))
         # What came in at the last moment is embedded like any other.
@@ -136,4 +138,19 @@ def swap(record: Record, model: str) -> None:
             .where(DocumentRow.state == DocumentState.FINDABLE, DocumentRow.embedded < DocumentRow.chunks)
             .values(state=DocumentState.FINDABLE_WORDS)
         )
-        session.merge(FactRow(name=SERVING_MODEL, value=model))
+        session.merge(FactRow(name=SERVING_VECTORS, value=generation))
+        session.execute(delete(FactRow).where(FactRow.name == BUILDING_VECTORS))
+
+
+def begin_anew(
+    record: Record, generation: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> None:
+    """The index that served is lost, and an empty one of that name serves: every vector is to come."""
+    with record.writing() as session:
+        session.execute(update(DocumentRow).values(embedded=0))
+        session.execute(
+            update(DocumentRow)
+            .where(DocumentRow.state == DocumentState.FINDABLE)
+            .values(state=DocumentState.FINDABLE_WORDS, updated_at=clock())
+        )
+        session.merge(FactRow(name=SERVING_VECTORS, value=generation))

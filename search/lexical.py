@@ -4,9 +4,9 @@ Knows terms and BM25; knows neither files nor vectors. Its hard rule: a query
 is analysed and put together term by term, never parsed, so there is no syntax
 that a hostile or hurried reader could get wrong.
 
-On disk: tantivy's own segments, beside `analyser.txt` with the name of the
-analysis that made them. What is added is searchable after `commit`; what is
-not committed is lost with the process, and is added again from the record.
+On disk: tantivy's own segments, in a folder that `search.generations` marks with
+SCHEMA. What is added is searchable after `commit`; what is not committed is
+lost with the process, and is added again from the record.
 """
 
 import shutil
@@ -21,14 +21,20 @@ import tantivy
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
 from search.analysis import ANALYSER, analyser, terms
+from search.soundness import is_panic
 from search.values import Candidate
 
+# The name of what is indexed and how it is analysed. Change it with either: an
+# index of another name is built anew beside the old one, which serves until then.
+SCHEMA = ANALYSER
 # One thread and the smallest heap that tantivy accepts comfortably: the writer
 # shares the machine with a model, and flushing more often costs little.
 _WRITER_HEAP_BYTES = 30_000_000
 # A question has a few dozen words. What is longer is a pasted page; its first
 # words say enough, and every further term costs a posting list.
 _MOST_QUERY_TERMS = 64
+# With so much room on the disk, a write that fails is not the disk's fault.
+_ROOM_BYTES = 64 * 1024 * 1024
 
 
 class LexicalIndex:
@@ -36,7 +42,8 @@ class LexicalIndex:
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises IndexUnavailable when another process writes it, or it is damaged."""
-        self._writing = threading.Lock()
+        self._writing, self._path = threading.Lock(), path
+        self.damage: str | None = None  # why it cannot be relied on any more
         self._schema = (
             tantivy.SchemaBuilder()
             .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
@@ -45,18 +52,16 @@ class LexicalIndex:
             .add_text_field("text", tokenizer_name=ANALYSER, index_option="position")
             .build()
         )
-        try:
-            _discard_other_analysis(path)
+        with _translated(
+            f"The lexical index {path} cannot be opened. If no other Almanac is running on it, "
+            "delete that folder; it is rebuilt from the record."
+        ):
+            path.mkdir(parents=True, exist_ok=True)
             self._index = tantivy.Index(self._schema, path=str(path))
             self._index.register_tokenizer(ANALYSER, analyser())
             self._writer: tantivy.IndexWriter | None = self._index.writer(_WRITER_HEAP_BYTES, 1)
-        except (OSError, ValueError) as error:
-            raise IndexUnavailable(
-                f"The lexical index {path} cannot be opened: {error}. If no other Almanac is running on it, "
-                "delete that folder; it is rebuilt from the record."
-            ) from error
-        self._index.config_reader("manual")
-        self._index.reload()
+            self._index.config_reader("manual")
+            self._index.reload()
 
     def add(self, chunks: Iterable[IndexedChunk]) -> None:
         """Add chunks; found after `commit`."""
@@ -68,20 +73,19 @@ class LexicalIndex:
                 document.add_text("document", chunk.document_id)
                 document.add_text("shelf", chunk.labels.shelf or "")
                 document.add_text("text", chunk.indexed_text)
-                with _translated("The lexical index could not be written."):
+                with self._changes("The lexical index could not be written."):
                     writer.add_document(document)
 
     def remove(self, document_ids: Iterable[str]) -> None:
         """Remove these documents' chunks that were added before; gone after `commit`."""
-        with self._writing, _translated("The lexical index could not be written."):
+        with self._writing, self._changes("The lexical index could not be written."):
             for document_id in document_ids:
                 self._open_writer().delete_documents_by_term("document", document_id)
 
     def commit(self) -> None:
         """Make durable and visible what was added and removed. Raises IndexUnavailable on a full disk."""
-        with self._writing:
-            with _translated("The lexical index could not be written; is the disk full?"):
-                self._open_writer().commit()
+        with self._writing, self._changes("The lexical index could not be written; is the disk full?"):
+            self._open_writer().commit()
             self._index.reload()
 
     def search(self, query: str, *, limit: int, shelf: str | None = None) -> list[Candidate]:
@@ -107,17 +111,18 @@ class LexicalIndex:
         for words, chunk_id in wanted:
             clauses = [self._word("id", chunk_id, "basic"), *(self._word("text", word) for word in words)]
             both = tantivy.Query.boolean_query([(tantivy.Occur.Must, clause) for clause in clauses])
-            with _translated("The lexical index could not be read."):
+            with self._reads():
                 found.append(bool(words) and bool(searcher.search(both, 1, count=False).hits))
         return found
 
     def count(self, document_id: str | None = None) -> int:
         """How many chunks are committed, of one document or of all."""
-        searcher = self._index.searcher()
-        if document_id is None:
-            return int(searcher.num_docs)
-        of_document = self._word("document", document_id, "basic")
-        found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
+        with self._reads():
+            searcher = self._index.searcher()
+            if document_id is None:
+                return int(searcher.num_docs)
+            of_document = self._word("document", document_id, "basic")
+            found: Any = searcher.search(of_document, 1, count=True)  # its stub leaves `count` out
         return int(found.count)
 
     def holds(self, chunk_ids: Sequence[str]) -> bool:
@@ -125,16 +130,37 @@ class LexicalIndex:
         if not chunk_ids:
             return True
         these = tantivy.Query.term_set_query(self._schema, "id", list(chunk_ids))
-        with _translated("The lexical index could not be read."):
+        with self._reads():
             found: Any = self._index.searcher().search(these, 1, count=True)
         return int(found.count) == len(chunk_ids)
 
     def close(self) -> None:
         """Commit nothing; wait for merges and release the writer's lock."""
         with self._writing:
-            if self._writer is not None:
-                self._writer.wait_merging_threads()
-                self._writer = None
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                with self._changes("The lexical index could not be closed."):
+                    writer.wait_merging_threads()
+
+    @contextmanager
+    def _reads(self) -> Iterator[None]:
+        """What an engine cannot read of its own files is damage, whatever it says of it."""
+        try:
+            with _translated("The lexical index could not be read."):
+                yield
+        except IndexUnavailable as error:
+            self.damage = self.damage or f"it could not be read ({error.__cause__})"
+            raise
+
+    @contextmanager
+    def _changes(self, sentence: str) -> Iterator[None]:
+        try:
+            with _translated(sentence):
+                yield
+        except IndexUnavailable as error:
+            if self._writer is not None and _has_room(self._path):
+                self.damage = self.damage or f"it could not be written ({error.__cause__})"
+            raise
 
     def _open_writer(self) -> tantivy.IndexWriter:
         if self._writer is None:
@@ -154,24 +180,26 @@ class LexicalIndex:
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()
-        with _translated("The lexical index could not be read."):
+        with self._reads():
             hits = searcher.search(query, limit, count=False).hits
             return [Candidate(searcher.doc(address)["id"][0], score) for score, address in hits]
 
 
 @contextmanager
 def _translated(sentence: str) -> Iterator[None]:
-    """Tantivy raises plain ValueError and OSError; this is the only place that catches them."""
+    """Tantivy raises plain ValueError and OSError, or panics; this is the only place that catches them."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except IndexUnavailable:
+        raise
+    except BaseException as error:
+        if not isinstance(error, (OSError, ValueError)) and not is_panic(error):
+            raise
         raise IndexUnavailable(f"{sentence} ({error})") from error
 
 
-def _discard_other_analysis(path: Path) -> None:
-    """Empty an index that another analysis made: its terms would never match ours."""
-    mark = path / "analyser.txt"
-    if path.exists() and (not mark.exists() or mark.read_text() != ANALYSER):
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
-    mark.write_text(ANALYSER)
+def _has_room(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path).free > _ROOM_BYTES
+    except OSError:
+        return True  # the folder has gone, and that is no lack of room

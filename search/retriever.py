@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from library.errors import IndexUnavailable, InvalidRequest
 from library.excerpts import Excerpts
 from library.values import Excerpt
+from search.earlier import EarlierLexicalIndex
 from search.fusion import ALPHA, fuse
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side
+from search.words import Words
 
 # Candidates taken from each side. Neither 100 nor 400 nor 1,000 gave a better nDCG@10; see docs/experiments.md.
 CANDIDATES = 200
@@ -27,16 +29,20 @@ _MOST_QUERY_CHARACTERS = 2_000
 class Retriever:
     def __init__(
         self,
-        lexical: LexicalIndex,
+        words: Words,
         meaning: Meaning,
         excerpts: Excerpts,
         *,
         precedence: Precedence,
     ) -> None:
-        self._lexical, self._meaning = lexical, meaning
+        self._words, self._meaning = words, meaning
         self._excerpts, self._precedence = excerpts, precedence
         # One thread beside the caller's: both engines release the interpreter.
         self._beside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vectors")
+
+    @property
+    def _lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        return self._words.serving.lexical  # another one after a rebuild
 
     def close(self) -> None:
         self._beside.shutdown()
@@ -129,7 +135,13 @@ class Retriever:
                 meaning = beside.result()
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
-        if len(degraded) == (2 if mode is Mode.HYBRID else 1):
+        failed = len(degraded)
+        degraded += [
+            side.shortfall
+            for side, left_out in ((self._words, Mode.VECTOR), (self._meaning, Mode.LEXICAL))
+            if side.shortfall and mode is not left_out
+        ]
+        if failed == (2 if mode is Mode.HYBRID else 1):
             raise IndexUnavailable(" ".join(degraded))
         return words, meaning, tuple(degraded)
 

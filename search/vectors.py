@@ -21,7 +21,12 @@ import qdrant_edge
 
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk
+from search.soundness import VectorFiles, is_panic
 from search.values import Candidate
+
+# The name of what is stored with a vector. Change it with that: an index of
+# another name is built anew beside the old one, which serves until then.
+SCHEMA = "1"
 
 # A page of a memory map that the disk has no room for ends the process (SIGBUS), without a word.
 _ROOM_BYTES = 64 * 1024 * 1024
@@ -33,6 +38,8 @@ class VectorIndex:
     def __init__(self, path: Path, *, dimensions: int) -> None:
         """Open or create. Raises IndexUnavailable when it is damaged or of other dimensions."""
         self._writing, self._path = threading.Lock(), path
+        self.damage: str | None = None  # why it cannot be relied on any more
+        self.files = VectorFiles(path)
         with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
             if (path / "edge_config.json").exists():
                 shard = qdrant_edge.EdgeShard.load(str(path))
@@ -72,7 +79,7 @@ class VectorIndex:
         request = qdrant_edge.QueryRequest(
             limit=limit, query=qdrant_edge.Query.Nearest(list(vector)), filter=only_shelf
         )
-        with _translated("The vector index could not be read."):
+        with self._reads():
             return [Candidate(str(point.id), point.score) for point in self._open_shard().query(request)]
 
     def contains(self, vector: Sequence[float], chunk_id: str) -> bool:
@@ -81,7 +88,7 @@ class VectorIndex:
         request = qdrant_edge.QueryRequest(
             limit=1, query=qdrant_edge.Query.Nearest(list(vector)), filter=only_it
         )
-        with _translated("The vector index could not be read."):
+        with self._reads():
             found = self._open_shard().query(request)
         # The stored vector is the same but for its 8-bit encoding.
         return bool(found) and found[0].score > 0.95
@@ -90,28 +97,46 @@ class VectorIndex:
         """Those of the chunks that have a vector here."""
         if not chunk_ids:
             return set()
-        with _translated("The vector index could not be read."):
+        with self._reads():
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
         return {str(point.id) for point in found}
 
     def count(self) -> int:
-        return int(self._open_shard().info().points_count)
+        with self._reads():
+            return int(self._open_shard().info().points_count)
 
     def close(self) -> None:
         with self._writing:
-            if self._shard is not None:
-                self._shard.flush()
-                self._shard.close()
-                self._shard = None
+            shard, self._shard = self._shard, None
+            if shard is not None:
+                with _translated("The vector index could not be closed."):
+                    shard.flush()
+                    shard.close()
 
     def _update(self, operation: qdrant_edge.UpdateOperation) -> None:
         with self._writing:
             shard = self._open_shard()
-            if shutil.disk_usage(self._path).free < _ROOM_BYTES:
+            if shutil.disk_usage(self._path.parent).free < _ROOM_BYTES:
                 raise IndexUnavailable("The vector index could not be written: the disk is full. Make room.")
-            with _translated("The vector index could not be written; is the disk full?"):
+            told = _translated("The vector index could not be written; is the disk full?")
+            with self._damages(), self.files.writing(), told:
                 shard.update(operation)
                 shard.flush()
+
+    @contextmanager
+    def _damages(self) -> Iterator[None]:
+        """What an engine cannot read or write of its own files is damage, whatever it says of it."""
+        try:
+            yield
+        except IndexUnavailable as error:
+            if error.__cause__ is not None:
+                self.damage = self.damage or f"it could not be read or written ({error.__cause__})"
+            raise
+
+    @contextmanager
+    def _reads(self) -> Iterator[None]:
+        with self._damages(), _translated("The vector index could not be read."):
+            yield
 
     def _open_shard(self) -> qdrant_edge.EdgeShard:
         if self._shard is None:
@@ -121,12 +146,14 @@ class VectorIndex:
 
 @contextmanager
 def _translated(sentence: str) -> Iterator[None]:
-    """Edge raises bare `Exception` for everything; this is the only place that catches it."""
+    """Edge raises bare `Exception` for everything, or panics; this is the only place that catches it."""
     try:
         yield
     except IndexUnavailable:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise IndexUnavailable(f"{sentence} ({error})") from error
 
 

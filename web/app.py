@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from litestar.types import ASGIApp
 
 from library.errors import AlmanacError
-from web import api, events, forms, health, jobs, openai, pages, uploads, verification
+from web import api, events, forms, health, jobs, openai, pages, reindex, uploads, verification
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
@@ -61,6 +61,9 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             jobs.retry,
             jobs.cancel,
             verification.verify,
+            reindex.reindexing,
+            reindex.reindex,
+            reindex.cancel_reindex,
             uploads.upload,
             events.events,
             openai.models,

@@ -4,9 +4,12 @@ import shutil
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 
+from ingest.index_health import vector_health, words_health
+from ingest.upkeep import VECTORS, WORDS
 from web.house import House
 from web.jobs import status_of_ingest
 
@@ -25,6 +28,18 @@ def readyz(state: State) -> Response[dict[str, Any]]:
     return Response({"ready": not lacking, "missing": lacking}, status_code=503 if lacking else 200)
 
 
+def _indexes(house: House) -> dict[str, dict[str, Any]]:
+    folders = house.upkeep.folders()
+    told = {}
+    for side, counted, health in (
+        (WORDS, "chunks", words_health(house.upkeep, house.words, folders[WORDS])),
+        (VECTORS, "vectors", vector_health(house.upkeep, house.meaning, house.catalogue, folders[VECTORS])),
+    ):
+        told[side] = msgspec.structs.asdict(health)
+        told[side][counted] = told[side].pop("entries")
+    return told
+
+
 @get("/status", sync_to_thread=True)
 def status(state: State) -> dict[str, Any]:
     """How the appliance is: state of every part, in figures and sentences."""
@@ -41,10 +56,7 @@ def status(state: State) -> dict[str, Any]:
         "documents": ingest["documents"],
         "chunks": chunks,
         "vectors": embedded,
-        "indexes": {
-            "lexical": {"chunks": house.lexical.count()},
-            "vector": {"vectors": house.vectors.count()},
-        },
+        "indexes": _indexes(house),
         "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
         "model": {
             "id": house.models.model_id,

@@ -9,6 +9,7 @@ import msgspec
 from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
+from ingest.upkeep import Upkeep
 from ingest.verification import Verification
 from library.catalogue import Catalogue
 from library.excerpts import Excerpts
@@ -16,12 +17,14 @@ from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
 from llm.supervisor import ModelState, Supervisor
+from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
+from search.words import Words
 from web.leaving import Closing
 from web.words import counted
 
@@ -34,7 +37,7 @@ class House(msgspec.Struct, frozen=True):
     catalogue: Catalogue
     excerpts: Excerpts
     jobs: Jobs
-    lexical: LexicalIndex
+    words: Words
     meaning: Meaning
     retriever: Retriever
     precedence: Precedence
@@ -44,8 +47,13 @@ class House(msgspec.Struct, frozen=True):
     answerer: Answerer
     landing: Landing
     verification: Verification
+    upkeep: Upkeep
     verifying: threading.Lock
     closing: Closing
+
+    @property
+    def lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        return self.words.serving.lexical
 
     @property
     def vectors(self) -> VectorIndex:
@@ -62,6 +70,7 @@ class House(msgspec.Struct, frozen=True):
             lacking.append(self.embedder.error or "The embedding model is being loaded.")
         if self.models.state not in (ModelState.READY, ModelState.ABSENT):
             lacking.append(self.models.reason or "The chat model is being loaded.")
+        lacking += self.upkeep.troubles()
         if not self.inbox.scanned.is_set():
             lacking.append("The library folder is being looked through.")
         elif not self.inbox.alive:
@@ -75,6 +84,7 @@ class House(msgspec.Struct, frozen=True):
     def troubles(self) -> list[str]:
         """What is not as it should be: sentences."""
         notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
+        notices += self.upkeep.troubles()
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
         if self.models.state is ModelState.ABSENT:

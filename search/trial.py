@@ -1,0 +1,51 @@
+"""A trial: one vector index opened and read through, in a process that may die of it.
+
+After an end that was no end (a power cut, `kill -9`) there is no list of the
+files to compare them with, and an engine that maps a file which was cut short
+takes its whole process with it (SIGBUS). So it is tried here first:
+
+    python -m search.trial FOLDER      exit code 0: it can be read
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from library.errors import IndexUnavailable
+
+_LONGEST_S = 600
+
+
+def survives(folder: Path) -> bool:
+    """Whether an index can be opened and read through."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "search.trial", str(folder)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def main(folder: str) -> int:
+    from search.vectors import VectorIndex  # noqa: PLC0415 - only in the child
+
+    try:
+        described = json.loads((Path(folder) / "edge_config.json").read_text())
+        dimensions = int(described["vectors"][""]["size"])
+        index = VectorIndex(Path(folder), dimensions=dimensions)
+        # Without a graph over them, the nearest is found by looking at every vector.
+        index.search([dimensions**-0.5] * dimensions, limit=10)
+        index.close()
+    except (IndexUnavailable, OSError, ValueError, KeyError, TypeError):
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
