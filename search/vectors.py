@@ -109,7 +109,8 @@ class VectorIndex:
         with self._writing:
             shard, self._shard = self._shard, None
             if shard is not None:
-                with _translated("The vector index could not be closed."):
+                # It tidies its files up on that occasion, also when nothing was written.
+                with self.files.writing(), _translated("The vector index could not be closed."):
                     shard.flush()
                     shard.close()
 
