@@ -14,13 +14,17 @@ import msgspec
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import Stacks, open_stacks
+from appliance.word_indexes import BUILDING_WORDS, SERVING_WORDS
 from ingest.chunking import WordCounts, chunk
-from library.errors import InvalidRequest
+from ingest.indexes import Indexes
+from ingest.refill import refill
+from library.errors import InvalidRequest, SetupError
 from library.texts import Text
 from library.values import DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
+from search.lexical import LexicalIndex
 from search.values import Mode
 
 _TOGETHER = 512  # documents a commit and an embedding call
@@ -46,6 +50,7 @@ def evaluate_collection(
     paths = msgspec.structs.replace(config.paths, data=str(workplace), models=str(config.models), library="")
     with open_stacks(msgspec.structs.replace(config, paths=paths)) as stacks:
         stacks.embedder.open()
+        _renew_words(stacks)
         if not stacks.lexical.count():
             _index(stacks, folder, models, progress)
         figures: dict[str, Any] = {}
@@ -60,6 +65,17 @@ def evaluate_collection(
             "chunks": stacks.lexical.count(),
         }
     return figures | sizes
+
+
+def _renew_words(stacks: Stacks) -> None:
+    """Indexes that were kept for a next run may be of an earlier version, or incomplete. Raises SetupError."""
+    building, indexes = stacks.words.building, Indexes(stacks.queue, stacks.words, stacks.meaning)
+    if building is not None and isinstance(building.lexical, LexicalIndex):
+        refill(stacks.queue, indexes, building.lexical)
+        stacks.facts.put_all({SERVING_WORDS: building.generation, BUILDING_WORDS: None})
+        stacks.words.swap().lexical.close()
+    if (stacks.lexical.count(), stacks.vectors.count()) != stacks.catalogue.indexed_totals():
+        raise SetupError("The indexes kept from an earlier run are not complete. Remove that folder.")
 
 
 def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str], None]) -> None:

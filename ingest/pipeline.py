@@ -174,7 +174,7 @@ class Pipeline:
 
     def may_work(self) -> bool:
         """Whether another step may begin. Raises IndexUnavailable, which says so, when the disk is nearly full."""
-        if self._stopping.is_set() or self._paused or self._indexes.words.lost is not None:
+        if self._stopping.is_set() or self._paused or self._indexes.words.shortfall is not None:
             return False  # what is stored while the words are put back could not be proven
         free_mib = shutil.disk_usage(self._data).free // 2**20
         if free_mib < self._min_free_mib:

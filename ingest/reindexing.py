@@ -21,6 +21,7 @@ from library.errors import Busy, IndexUnavailable, InvalidRequest, NotRunning
 from library.jobs import Jobs
 from library.queue import Queue
 from library.values import Job
+from search.lexical import LexicalIndex
 from search.meaning import VectorSide
 from search.words import LexicalSide
 
@@ -113,7 +114,8 @@ class Reindexer:
             cause = "Another embedding model was configured."
         with self._lock:
             self._rebuild = rebuild
-            self._begin(what, cause, cancellable=not is_other_model)
+            is_needed = is_other_model or not isinstance(self._indexes.words.serving.lexical, LexicalIndex)
+            self._begin(what, cause, cancellable=not is_needed)
 
     def request(self, what: What, *, to: str | None = None, cause: str = "A reader asked for it.") -> Job:
         """Begin to build these indexes anew, the vectors at another place if one is named.
@@ -130,7 +132,7 @@ class Reindexer:
                     "Indexes are being rebuilt already. Wait for the end (`almanac reindex` shows how far it "
                     "is), or cancel it with `almanac reindex --cancel`."
                 )
-            if self._indexes.words.shortfall and what is not What.VECTORS:
+            if self._indexes.words.lost is not None and what is not What.VECTORS:
                 raise Busy(f"{self._indexes.words.shortfall} Wait for that.")
             if what is not What.LEXICAL:
                 self._indexes.meaning.serving.embedder.open()  # without a model there is nothing to compute
@@ -153,7 +155,8 @@ class Reindexer:
             finally:
                 # Of what was begun before a failure, too: it is gone on with, and then whole.
                 if self._indexes.words.building is not None or self._rebuild is not None:
-                    job = self._begin(what, cause, cancellable=True)
+                    is_needed = not isinstance(self._indexes.words.serving.lexical, LexicalIndex)
+                    job = self._begin(what, cause, cancellable=not is_needed)
         return job
 
     def cancel(self) -> Job | None:
@@ -163,8 +166,8 @@ class Reindexer:
                 raise NotRunning("No index is being rebuilt.")
             if not self._current.cancellable:
                 raise NotRunning(
-                    f"{self._current.cause} That is not cancelled here: configure the earlier one again, "
-                    "and restart Almanac."
+                    f"{self._current.cause} That cannot be given up while Almanac serves: configure or install "
+                    "the earlier one again, and restart it."
                 )
             self._cancelled.set()
             if self._rebuild is not None:

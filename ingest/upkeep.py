@@ -24,12 +24,13 @@ from ingest.indexes import Indexes
 from ingest.pipeline import Pipeline
 from ingest.reconcile import Seal, reconcile_vectors
 from ingest.refill import NotWhole, lacking, refill
-from ingest.reindexing import KIND, Makers, Reindexer
+from ingest.reindexing import KIND, Makers, Reindexer, What
 from library.catalogue import Catalogue
 from library.errors import AlmanacError, IndexUnavailable
 from library.jobs import Jobs
 from library.queue import Queue
 from library.watermark import Watermark
+from search.earlier import EarlierLexicalIndex
 from search.lexical import LexicalIndex
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ _QUIET_S = (
 )
 _AGAIN_AFTER_S = 30.0  # when filling an index anew came to no end: a full disk, say
 _MOST_REPAIRS, _WITHIN_S = 3, 3600.0
+
+_UPGRADE = "This version of Almanac indexes words anew."
 
 WORDS, VECTORS, BESIDE = "lexical", "vector", "vector beside"
 
@@ -90,7 +93,7 @@ class Upkeep:
         if isinstance(words.serving.lexical, LexicalIndex):
             self._fill_words(closely=not self._seal.is_whole(folders[WORDS]))
         elif words.building is not None:  # of an earlier version: nothing is read before its successor serves
-            self.reindexer.adopt(None, cause="This version of Almanac indexes words anew.")
+            self.reindexer.adopt(None, cause=_UPGRADE)
             self.reindexer.work()
         if self._stopping.is_set():
             return
@@ -154,6 +157,9 @@ class Upkeep:
             self._replace_words(reason)
         elif words.lost is not None and self._clock() >= self._again_at:
             self._refill_words()  # an earlier attempt did not come to its end
+        elif isinstance(serving.lexical, EarlierLexicalIndex) and self._clock() >= self._again_at:
+            self._again_at = self._clock() + _AGAIN_AFTER_S
+            self.reindexer.request(What.LEXICAL, cause=_UPGRADE)
 
     def _confirmed_words(self) -> str | None:
         """What is wrong with the serving index, if anything really is."""

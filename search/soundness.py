@@ -11,6 +11,7 @@ beside them whenever nobody writes, and taken away before somebody does. Its
 hard rule: a list that is there is true, so what differs from it is damage.
 """
 
+import errno
 import json
 import os
 import struct
@@ -23,6 +24,8 @@ from pathlib import Path
 _TANTIVY_MAGIC = 1337
 _SEGMENT_FILES = ("idx", "term", "pos", "fieldnorm", "fast", "store")
 _AT_ONCE_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 256 * 1024
+_ZEROS = bytes(_BLOCK_BYTES)
 _LIST = "sealed.json"
 _NOT_THE_ENGINES = frozenset({_LIST, f"{_LIST}.part", "seal.txt", "schema.txt"})
 
@@ -227,10 +230,28 @@ def _raise(error: OSError) -> None:
 
 
 def _sum(path: Path) -> int:
-    summed = 0
-    with path.open("rb") as file:
-        while read := file.read(_AT_ONCE_BYTES):
-            summed = zlib.crc32(read, summed)
+    """A checksum of where something other than zeros stands in a file, and what it is.
+
+    Edge reserves 75 MB for its first vector, nearly all of it holes, which are
+    passed over without being read.
+    """
+    summed = at = 0
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA) // _BLOCK_BYTES * _BLOCK_BYTES
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole is left
+                    break
+                raise
+            os.lseek(file.fileno(), at, os.SEEK_SET)
+            read = file.read(_BLOCK_BYTES)
+            if not read:
+                break  # it was cut short meanwhile
+            if read != _ZEROS[: len(read)]:
+                summed = zlib.crc32(read, zlib.crc32(at.to_bytes(8), summed))
+            at += len(read)
     return summed
 
 

@@ -4,15 +4,17 @@ After an end that was no end (a power cut, `kill -9`) there is no list of the
 files to compare them with, and an engine that maps a file which was cut short
 takes its whole process with it (SIGBUS). So it is tried here first:
 
-    python -m search.trial FOLDER      exit code 0: it can be read
+    python -m search.trial FOLDER PARENT      exit code 0: it can be read
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 from library.errors import IndexUnavailable
+from library.processes import die_with_parent
 
 _LONGEST_S = 600
 
@@ -21,7 +23,7 @@ def survives(folder: Path) -> bool:
     """Whether an index can be opened and read through."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "search.trial", str(folder)],
+            [sys.executable, "-m", "search.trial", str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_LONGEST_S,
@@ -32,7 +34,8 @@ def survives(folder: Path) -> bool:
     return done.returncode == 0
 
 
-def main(folder: str) -> int:
+def main(folder: str, parent: str) -> int:
+    die_with_parent(int(parent))
     from search.vectors import VectorIndex  # noqa: PLC0415 - only in the child
 
     try:
