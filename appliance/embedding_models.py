@@ -119,7 +119,6 @@ def _opened(config: Config, generation: str, embedder: LazyEmbedder) -> tuple[Ve
     except IndexUnavailable as error:
         log.warning("%s", error)
         return None, "it could not be opened"
-    vectors.files = files
     schema = schema_of(folder) or _SCHEMA_WITHOUT_A_MARK
     return VectorSide(stem_of(generation), vectors, embedder, generation, schema), ""
 

@@ -6,8 +6,9 @@ little of a damaged file: of 26 Edge shards with a file cut, changed or deleted,
 
 Words: tantivy ends every file of a segment with a checksum of its own, which
 it does not look at when it opens one; we do. Vectors: Edge has none and writes
-into its files, so a list of names, sizes and checksums (`sealed.json`) is put
-beside them whenever nobody writes, and taken away before somebody does. Its
+into its files, also while it loads them, so a list of names, sizes and
+checksums (`sealed.json`) is put beside them whenever nobody writes, and taken
+away before somebody does. Its
 hard rule: a list that is there is true, so what differs from it is damage.
 """
 

@@ -40,7 +40,9 @@ class VectorIndex:
         self._writing, self._path = threading.Lock(), path
         self.damage: str | None = None  # why it cannot be relied on any more
         self.files = VectorFiles(path)
-        with _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
+        # Loading already folds its journals into its other files.
+        told = _translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt.")
+        with told, self.files.writing():
             if (path / "edge_config.json").exists():
                 shard = qdrant_edge.EdgeShard.load(str(path))
             else:
@@ -110,7 +112,7 @@ class VectorIndex:
             shard, self._shard = self._shard, None
             if shard is not None:
                 # It tidies its files up on that occasion, also when nothing was written.
-                with self.files.writing(), _translated("The vector index could not be closed."):
+                with _translated("The vector index could not be closed."), self.files.writing():
                     shard.flush()
                     shard.close()
 
@@ -120,7 +122,7 @@ class VectorIndex:
             if shutil.disk_usage(self._path.parent).free < _ROOM_BYTES:
                 raise IndexUnavailable("The vector index could not be written: the disk is full. Make room.")
             told = _translated("The vector index could not be written; is the disk full?")
-            with self._damages(), self.files.writing(), told:
+            with self._damages(), told, self.files.writing():
                 shard.update(operation)
                 shard.flush()
 
