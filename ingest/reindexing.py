@@ -88,6 +88,7 @@ class Reindexer:
         self._cancelled = threading.Event()
         self._rebuild: Rebuild | None = None
         self._said: list[str] = []  # sentences for the job's end
+        self._closely = False
 
     @property
     def current(self) -> Reindexing | None:
@@ -110,6 +111,9 @@ class Reindexer:
         if rebuild is None and not is_words:
             return
         what = What.LEXICAL if rebuild is None else What.ALL if is_words else What.VECTORS
+        building = self._indexes.words.building
+        # What an earlier process left may be older than the record: a backup, say.
+        self._closely = building is not None and building.lexical.count() > 0
         if is_other_model:
             cause = "Another embedding model was configured."
         with self._lock:
@@ -134,6 +138,7 @@ class Reindexer:
                 )
             if self._indexes.words.lost is not None and what is not What.VECTORS:
                 raise Busy(f"{self._indexes.words.shortfall} Wait for that.")
+            self._closely = False
             if what is not What.LEXICAL:
                 self._indexes.meaning.serving.embedder.open()  # without a model there is nothing to compute
             try:
@@ -244,7 +249,7 @@ class Reindexer:
                 building.lexical,  # type: ignore[arg-type] # what is built is of this version
                 go_on=lambda: not self._stopping.is_set() and not self._cancelled.is_set(),
                 on_share=self._tell,
-                closely=True,
+                closely=self._closely,
             ):
                 return None
         except (NotWhole, IndexUnavailable) as error:

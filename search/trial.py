@@ -4,11 +4,15 @@ After an end that was no end (a power cut, `kill -9`) there is no list of the
 files to compare them with, and an engine that maps a file which was cut short
 takes its whole process with it (SIGBUS). So it is tried here first:
 
-    python -m search.trial FOLDER PARENT      exit code 0: it can be read
+    python -m search.trial FOLDER PARENT      exit code 0: it can be read; 3: it cannot
+
+Its hard rule: only what is surely damage is called so (a slow disk is none, nor
+is a child that ran out of memory), since everything is embedded again for it.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +21,12 @@ from library.errors import IndexUnavailable
 from library.processes import die_with_parent
 
 _LONGEST_S = 600
+_CANNOT = 3
+_DEATHS = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 
 
 def survives(folder: Path) -> bool:
-    """Whether an index can be opened and read through."""
+    """Whether an index can be opened and read through, as far as can be told."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "search.trial", str(folder), str(os.getpid())],
@@ -29,9 +35,9 @@ def survives(folder: Path) -> bool:
             timeout=_LONGEST_S,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return done.returncode not in (_CANNOT, *(-of_it for of_it in _DEATHS))
 
 
 def main(folder: str, parent: str) -> int:
@@ -46,7 +52,7 @@ def main(folder: str, parent: str) -> int:
         index.search([dimensions**-0.5] * dimensions, limit=10)
         index.close()
     except (IndexUnavailable, OSError, ValueError, KeyError, TypeError):
-        return 1
+        return _CANNOT
     return 0
 
 
