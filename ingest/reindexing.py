@@ -97,7 +97,9 @@ class Reindexer:
             current, rebuild = self._current, self._rebuild
         if current is None or current.vectors is None or rebuild is None:
             return current
-        return msgspec.structs.replace(current, vectors=min(1.0, rebuild.share()))
+        # Once it serves, its watermark is no longer the one beside.
+        share = 1.0 if self._indexes.meaning.building is None else min(1.0, rebuild.share())
+        return msgspec.structs.replace(current, vectors=share)
 
     def adopt(
         self,

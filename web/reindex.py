@@ -1,5 +1,6 @@
 """Reindex: an index built anew because somebody asks for it, and how far that has come."""
 
+import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -65,26 +66,28 @@ def _shape(house: House) -> ReindexingShape:
     return ReindexingShape(current, house.jobs.latest(KIND))
 
 
-@get("/api/reindex", sync_to_thread=True)
-def reindexing(state: State) -> ReindexingShape:
+# Not `sync_to_thread`: Litestar wraps such a function anew for every further
+# method of its path, and then answers with a coroutine.
+@get("/api/reindex")
+async def reindexing(state: State) -> ReindexingShape:
     """How far it has come, and how the last one ended."""
-    return _shape(state.house)
+    return await asyncio.to_thread(_shape, state.house)
 
 
-@post("/api/reindex", status_code=202, sync_to_thread=True)
-def reindex(
+@post("/api/reindex", status_code=202)
+async def reindex(
     request: Request[Any, Any, State], state: State, data: Annotated[Asked, Body()]
 ) -> ReindexingShape:
     """Build indexes anew beside those that serve; 409 while that is being done."""
     require_json(request)
     house: House = state.house
-    house.upkeep.reindexer.request(data.what, to=data.to)
-    return _shape(house)
+    await asyncio.to_thread(house.upkeep.reindexer.request, data.what, to=data.to)
+    return await asyncio.to_thread(_shape, house)
 
 
-@delete("/api/reindex", status_code=200, sync_to_thread=True)
-def cancel_reindex(state: State) -> ReindexingShape:
+@delete("/api/reindex", status_code=200)
+async def cancel_reindex(state: State) -> ReindexingShape:
     """Give it up; 409 when nothing is being rebuilt."""
     house: House = state.house
-    house.upkeep.reindexer.cancel()
-    return _shape(house)
+    await asyncio.to_thread(house.upkeep.reindexer.cancel)
+    return await asyncio.to_thread(_shape, house)
