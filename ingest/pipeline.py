@@ -233,4 +233,5 @@ class Pipeline:
                 self._embedding.take_over(rebuild.embedding)
             else:
                 rebuild.close()
-            self._rebuild = None
+            if self._rebuild is rebuild:  # another may have been asked for while this one was put away
+                self._rebuild = None

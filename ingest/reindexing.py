@@ -287,7 +287,7 @@ class Reindexer:
 
     def _end(self) -> None:
         with self._lock:
-            current, self._current = self._current, None
+            current = self._current
             cancelled = self._cancelled.is_set()
         if current is None:
             return
@@ -298,5 +298,8 @@ class Reindexer:
             state, detail = "done", " ".join(served)
         else:
             state, detail = "failed", " ".join(self._said)
+        # Before it is no longer at hand: whoever sees that may look how it ended.
         self._jobs.end(current.job_id, state, detail)
+        with self._lock:
+            self._current = None
         log.info("reindexing %s: %s", state, detail)
