@@ -106,7 +106,9 @@ class Reindexer:
             return Reindexing(move.job_id, What.VECTORS, MOVING, None, min(1.0, move.share()), True)
         if current is None or current.vectors is None or rebuild is None:
             return current
-        return msgspec.structs.replace(current, vectors=min(1.0, rebuild.share()))
+        # Once it serves, its watermark is no longer the one beside.
+        share = 1.0 if self._indexes.meaning.building is None else min(1.0, rebuild.share())
+        return msgspec.structs.replace(current, vectors=share)
 
     def adopt(
         self,
@@ -307,7 +309,7 @@ class Reindexer:
 
     def _end(self) -> None:
         with self._lock:
-            current, self._current = self._current, None
+            current = self._current
             cancelled = self._cancelled.is_set()
         if current is None:
             return
@@ -318,5 +320,8 @@ class Reindexer:
             state, detail = "done", " ".join(served)
         else:
             state, detail = "failed", " ".join(self._said)
+        # Before it is no longer at hand: whoever sees that may look how it ended.
         self._jobs.end(current.job_id, state, detail)
+        with self._lock:
+            self._current = None
         log.info("reindexing %s: %s", state, detail)

@@ -31,6 +31,7 @@ from library.catalogue import Catalogue
 from library.errors import AlmanacError, IndexUnavailable
 from library.jobs import Jobs
 from library.queue import Queue
+from library.values import DocumentState
 from search.earlier import EarlierLexicalIndex
 from search.lexical import LexicalIndex
 from search.soundness import VectorFiles
@@ -289,10 +290,9 @@ class Upkeep:
     def _note_repaired(self) -> None:
         """Say no more that vectors were lost when all of them are there again."""
         meaning = self._indexes.meaning
-        if meaning.lost is not None:
-            chunks, embedded = self._catalogue.indexed_totals()
-            if embedded >= chunks:
-                meaning.lost = None
+        # Of documents whose file is missing, vectors are computed when it comes back.
+        if meaning.lost is not None and not self._catalogue.counts()[DocumentState.FINDABLE_WORDS]:
+            meaning.lost = None
         if meaning.lost is None and self._repairing is not None:
             self._jobs.end(self._repairing, "done", "A new index of vectors serves.")
             self._repairing = None
