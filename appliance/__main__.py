@@ -23,6 +23,7 @@ COMMANDS = {
     "search": "search the library",
     "ask": "ask the library a question",
     "ingest": "wait until the library folder is indexed, showing progress",
+    "reindex": "build the indexes anew while the appliance serves, showing progress",
     "eval": "measure retrieval on a BEIR-layout collection",
 }
 

@@ -31,9 +31,13 @@ class Client:
         response = self._request("GET", f"{path}?{urlencode(wanted, doseq=True)}" if wanted else path)
         return _body(response)
 
-    def post(self, path: str) -> Any:
-        """JSON from a POST without a body. Raises SetupError or Refused."""
-        return _body(self._request("POST", path))
+    def post(self, path: str, body: dict[str, object] | None = None) -> Any:
+        """JSON from a POST. Raises SetupError or Refused."""
+        return _body(self._request("POST", path, body))
+
+    def delete(self, path: str) -> Any:
+        """JSON from a DELETE. Raises SetupError or Refused."""
+        return _body(self._request("DELETE", path))
 
     def events(self, path: str, body: dict[str, object]) -> Iterator[tuple[str, Any]]:
         """The server-sent events of a POST: (event, JSON). Raises SetupError or Refused."""

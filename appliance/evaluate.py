@@ -15,13 +15,17 @@ import msgspec
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import Stacks, open_stacks
+from appliance.word_indexes import BUILDING_WORDS, SERVING_WORDS
 from ingest.chunking import WordCounts, chunk
-from library.errors import InvalidRequest
+from ingest.indexes import Indexes
+from ingest.refill import refill
+from library.errors import InvalidRequest, SetupError
 from library.texts import Text
-from library.values import Document, DocumentState, Extracted, FileSeen, Section
+from library.values import DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
 from search.embedder import BUDGET_TOKENS, Embedder, TokenCounter
 from search.evaluation import CorpusDocument, evaluate, read_collection, read_corpus
+from search.lexical import LexicalIndex
 from search.values import Mode
 
 _TOGETHER = 512  # documents a commit and an embedding call
@@ -72,25 +76,21 @@ def open_collection(
     search = msgspec.structs.replace(config.search, vector_url="")
     with open_stacks(msgspec.structs.replace(config, paths=paths, search=search)) as stacks:
         stacks.embedder.open()
-        if not stacks.catalogue.counts()[DocumentState.FINDABLE]:
+        _renew_words(stacks)
+        if not stacks.lexical.count():
             _index(stacks, folder, models, progress)
-        elif not stacks.lexical.count():
-            # It was kept by an Almanac with other fields or another analysis.
-            for page in _pages(stacks):
-                for document in page:
-                    stacks.lexical.add(stacks.queue.indexed_chunks(document))
-            stacks.lexical.commit()
         yield stacks
 
 
-def _pages(stacks: Stacks) -> Iterator[tuple[Document, ...]]:
-    cursor = None
-    while True:
-        page = stacks.catalogue.documents(limit=500, cursor=cursor)
-        yield page.items
-        cursor = page.next
-        if cursor is None:
-            return
+def _renew_words(stacks: Stacks) -> None:
+    """Indexes that were kept for a next run may be of an earlier version, or incomplete. Raises SetupError."""
+    building, indexes = stacks.words.building, Indexes(stacks.queue, stacks.words, stacks.meaning)
+    if building is not None and isinstance(building.lexical, LexicalIndex):
+        refill(stacks.queue, indexes, building.lexical)
+        stacks.facts.put_all({SERVING_WORDS: building.generation, BUILDING_WORDS: None})
+        stacks.words.swap().lexical.close()
+    if (stacks.lexical.count(), stacks.vectors.count()) != stacks.catalogue.indexed_totals():
+        raise SetupError("The indexes kept from an earlier run are not complete. Remove that folder.")
 
 
 def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str], None]) -> None:
@@ -100,7 +100,7 @@ def _index(stacks: Stacks, folder: Path, models: Path, progress: Callable[[str],
     while batch := list(islice(corpus, _TOGETHER)):
         for source in batch:
             _store(stacks, source, count_tokens)
-        stacks.lexical.commit()
+        stacks.words.commit()
         mark = Watermark(stacks.record)
         lacking = mark.lacking(_TOGETHER)
         chunks = [piece for document, _, _ in lacking for piece in stacks.queue.indexed_chunks(document)]
@@ -123,5 +123,5 @@ def _store(stacks: Stacks, source: CorpusDocument, count_tokens: WordCounts) -> 
     extracted = Extracted(source.title or source.id, (), None, None, (section,))
     pieces = list(chunk([section], count_tokens=count_tokens, budget_tokens=BUDGET_TOKENS))
     stored = stacks.queue.store_texts([Text(document.id, digest, extracted, pieces)])
-    stacks.lexical.add(stored[document.id])
+    stacks.words.add(stored[document.id])
     stacks.queue.advance({document.id: digest}, DocumentState.FINDABLE_WORDS)

@@ -5,16 +5,17 @@ rule: what is written down first is what a restart needs to go on.
 """
 
 from appliance.config import Config
-from appliance.embedding_models import BUILDING, building_fact
+from appliance.embedding_models import new_vectors, note_building, remove_vectors
 from appliance.stacks import Stacks
 from appliance.vector_places import HERE, checked_address, choose, open_index
 from ingest.indexes import Indexes
-from ingest.moving import JOB, Move
+from ingest.moving import KIND, Move
 from ingest.pipeline import Pipeline
 from library.errors import Busy, InvalidRequest
 from library.values import Job
-from library.watermark import Watermark, swap
+from library.watermark import BUILDING_ADDRESS, BUILDING_VECTORS, Watermark, swap
 from search.meaning import VectorSide
+from search.vectors import SCHEMA
 
 
 class Moves:
@@ -34,7 +35,7 @@ class Moves:
 
     def latest(self) -> Job | None:
         """The job of the newest move."""
-        return self._stacks.jobs.latest(JOB)
+        return self._stacks.jobs.latest(KIND)
 
     def begin(self, to: str | None) -> None:
         """Move the vectors to the server at that address, or with None into this process; it serves meanwhile.
@@ -47,40 +48,50 @@ class Moves:
         address = HERE if to is None else checked_address(to)
         stacks, serving = self._stacks, self._stacks.meaning.serving
         if address == serving.vectors.address:
-            if not self._give_up():
+            if not self.give_up():
                 raise InvalidRequest("to", "names the place where the vectors are already.")
             return
         if stacks.meaning.building is not None:
             raise Busy("Another vector index is being built; wait until it serves, see `almanac status`.")
-        vectors = open_index(
-            self._config, stacks.facts, address, model=serving.model, dimensions=serving.vectors.dimensions
-        )
+        side = self._opened(address)
         try:
-            vectors.clear()  # what a move of long ago left there is not of this library as it is now
+            side.vectors.clear()  # what a move of long ago left there is not of this library as it is now
         except BaseException:
-            vectors.close()
+            side.vectors.close()
             raise
-        Watermark(stacks.record, beside=True).reset()
-        stacks.facts.put(BUILDING, building_fact(serving.model, address))
+        note_building(stacks.record, stacks.facts, side)
         choose(self._config, stacks.facts, address)
         with self._indexes.changing:
-            stacks.meaning.building = VectorSide(serving.model, vectors, serving.embedder)
+            stacks.meaning.building = side
         self._pipeline.succeed_by(open_move(stacks, self._indexes, self._pipeline))
 
-    def _give_up(self) -> bool:
-        """End the move that is under way, and keep what serves; False when there is none."""
+    def _opened(self, address: str) -> VectorSide:
+        """Here in a folder of its own; on a server in the one collection of its model, so that none is left behind."""
+        config, facts, serving = self._config, self._stacks.facts, self._stacks.meaning.serving
+        if address == HERE:
+            return new_vectors(config, facts, serving.model, HERE, serving.embedder)
+        dimensions = serving.vectors.dimensions
+        vectors = open_index(config, facts, address, generation=serving.model, dimensions=dimensions)
+        return VectorSide(serving.model, vectors, serving.embedder, serving.model, SCHEMA)
+
+    def give_up(self, reason: str = "") -> bool:
+        """End the move that is under way, for that reason if there is one, and keep what serves.
+
+        False when there is none.
+        """
         move, stacks = self._pipeline.successor, self._stacks
         if not isinstance(move, Move):
             return False
         choose(self._config, stacks.facts, stacks.meaning.serving.vectors.address)
-        stacks.facts.put(BUILDING, None)
+        stacks.facts.put_all({BUILDING_VECTORS: None, BUILDING_ADDRESS: None})
         with self._indexes.changing:
             building, stacks.meaning.building = stacks.meaning.building, None
         self._pipeline.succeed_by(None)
-        move.give_up()
+        move.give_up(reason)
         Watermark(stacks.record, beside=True).reset()
         if building is not None:
-            building.vectors.close()  # what it holds is cleared when it is moved to again
+            building.vectors.close()  # what a server holds is cleared when it is moved to again
+            remove_vectors(self._config, building)
         return True
 
 
@@ -94,5 +105,5 @@ def open_move(stacks: Stacks, indexes: Indexes, pipeline: Pipeline) -> Move:
         indexes,
         stacks.jobs,
         may_work=pipeline.may_work,
-        on_swap=lambda side: swap(stacks.record, side.model, side.vectors.address),
+        on_swap=lambda side: swap(stacks.record, side.generation, side.vectors.address),
     )

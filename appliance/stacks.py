@@ -16,8 +16,9 @@ from typing import IO
 import msgspec
 
 from appliance.config import Config
-from appliance.embedding_models import decide, open_side
+from appliance.embedding_models import open_meaning
 from appliance.memory import give_memory_back
+from appliance.word_indexes import open_words
 from library.arrivals import Arrivals
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, SetupError
@@ -27,12 +28,14 @@ from library.holdings import Holdings
 from library.jobs import Jobs
 from library.queue import Queue
 from library.record import Record
+from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
 from search.retriever import Retriever
 from search.vectors import VectorIndex
+from search.words import Words
 
 
 class Stacks(msgspec.Struct, frozen=True):
@@ -46,10 +49,14 @@ class Stacks(msgspec.Struct, frozen=True):
     facts: Facts
     excerpts: Excerpts
     jobs: Jobs
-    lexical: LexicalIndex
+    words: Words
     meaning: Meaning
     precedence: Precedence
     retriever: Retriever
+
+    @property
+    def lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        return self.words.serving.lexical
 
     @property
     def vectors(self) -> VectorIndex:
@@ -65,32 +72,26 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
     """Open the stores under the data folder, as their only owner.
 
     Raises SetupError when the folder cannot be written or belongs to a running
-    Almanac; RecordError and IndexUnavailable when a store cannot be opened.
+    Almanac; RecordError when the record cannot be opened. An index that cannot
+    be is replaced by an empty one.
     """
     with ExitStack() as opened:
         opened.enter_context(_owned(config.data))
         record = Record.open(config.data / "record.sqlite3")
         opened.callback(record.close)
-        lexical = LexicalIndex(config.data / "index" / "lexical")
-        opened.callback(lexical.close)
         facts = Facts(record)
-        wanted = decide(config, record, facts)
-        serving = open_side(
-            config, facts, wanted.serving, wanted.serving_folder, wanted.serving_address, opened.callback
-        )
-        building = None
-        if wanted.building is not None:
-            building = open_side(
-                config,
-                facts,
-                wanted.building,
-                wanted.building_folder,
-                wanted.building_address,
-                opened.callback,
-            )
-        meaning = Meaning(serving, building)
+        try:
+            words = open_words(config, facts)
+            opened.callback(words.close)
+            meaning = open_meaning(config, record, facts)
+            opened.callback(meaning.close)
+        except OSError as error:
+            raise SetupError(
+                f"The indexes in {config.data / 'index'} can be neither read nor made anew: {error}. "
+                "Give Almanac's user permission to write there, and check that the disk is not full."
+            ) from error
         excerpts, precedence = Excerpts(record), Precedence()
-        retriever = Retriever(lexical, meaning, excerpts, precedence=precedence)
+        retriever = Retriever(words, meaning, excerpts, precedence=precedence)
         opened.callback(retriever.close)
         yield Stacks(
             record=record,
@@ -101,7 +102,7 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
             facts=facts,
             excerpts=excerpts,
             jobs=Jobs(record),
-            lexical=lexical,
+            words=words,
             meaning=meaning,
             precedence=precedence,
             retriever=retriever,

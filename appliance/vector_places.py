@@ -60,18 +60,20 @@ def checked_address(url: str) -> str:
     return url
 
 
-def index_folder(config: Config, model: str) -> Path:
-    return config.data / "index" / "vectors" / model
+def index_folder(config: Config, generation: str) -> Path:
+    return config.data / "index" / "vectors" / generation
 
 
-def open_index(config: Config, facts: Facts, address: str, *, model: str, dimensions: int) -> VectorIndex:
+def open_index(
+    config: Config, facts: Facts, address: str, *, generation: str, dimensions: int
+) -> VectorIndex:
     """Raises IndexUnavailable when an index here is damaged; a server is not asked anything yet."""
     if address != HERE:
         settings = server_settings(config, address)
-        return ServerIndex(settings, model=model, dimensions=dimensions, owner=_library(facts))
+        return ServerIndex(settings, model=generation, dimensions=dimensions, owner=_library(facts))
     from search.vectors.edge import EdgeIndex  # noqa: PLC0415 - a house with a server never loads it
 
-    return EdgeIndex(index_folder(config, model), dimensions=dimensions)
+    return EdgeIndex(index_folder(config, generation), dimensions=dimensions)
 
 
 def server_settings(config: Config, url: str) -> ServerSettings:

@@ -210,8 +210,8 @@ class Embedding:
 
     def _finish(self, documents: dict[str, str]) -> None:
         """Call documents (id → digest) findable if both indexes hold every chunk of theirs."""
-        if not documents:
-            return
+        if not documents or self._indexes.words.lost is not None:
+            return  # without the words nothing can be proven; it is taken up again with them
         ids = self._queue.chunk_ids(list(documents))
         held = self.side.vectors.held([id_ for of_one in ids.values() for id_ in of_one])
         lost = {
@@ -242,7 +242,7 @@ class Embedding:
     def _give_up(self, document_id: str, digest: str, reason: str) -> None:
         with self._indexes.changing:
             self._indexes.forget([document_id])
-            self._indexes.lexical.commit()
+            self._indexes.words.commit()
             if not self._queue.fail(document_id, digest, reason):
                 self._queue.forgotten([document_id])
 

@@ -11,15 +11,22 @@ from collections.abc import Sequence
 
 from library.queue import Queue
 from library.values import Document
+from search.earlier import EarlierLexicalIndex
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
+from search.words import Words
 
 
 class Indexes:
-    def __init__(self, queue: Queue, lexical: LexicalIndex, meaning: Meaning) -> None:
+    def __init__(self, queue: Queue, words: Words, meaning: Meaning) -> None:
         self._queue = queue
-        self.lexical, self.meaning = lexical, meaning
+        self.words, self.meaning = words, meaning
         self.changing = threading.Lock()
+
+    @property
+    def lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        """The lexical index that serves: to be asked. Changes go through `words`, into every one."""
+        return self.words.serving.lexical
 
     def forget(self, document_ids: Sequence[str]) -> None:
         """Take these documents out of every index, before the record forgets their chunks' ids.
@@ -32,7 +39,7 @@ class Indexes:
                 vectors.remove(earlier)
         # Also without earlier chunks: a crash between the lexical commit and
         # the next state leaves chunks there that the record will store again.
-        self.lexical.remove(document_ids)
+        self.words.remove(document_ids)
 
     def reshelve(self, documents: Sequence[Document]) -> None:
         """Hold these documents under the shelf they stand on now; no vector is computed for that."""
@@ -40,6 +47,6 @@ class Indexes:
         for document in documents:
             for vectors in self.meaning.indexes:
                 vectors.relabel(ids[document.id], document.labels)
-            self.lexical.remove([document.id])
-            self.lexical.add(self._queue.indexed_chunks(document))
-        self.lexical.commit()
+            self.words.remove([document.id])
+            self.words.add(self._queue.indexed_chunks(document))
+        self.words.commit()

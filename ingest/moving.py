@@ -12,13 +12,12 @@ leaves it serving, and the move goes on from its watermark at the next start.
 import logging
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 
 from ingest.embedding import Embedding
 from ingest.indexes import Indexes
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable
-from library.jobs import JobNote, Jobs
+from library.jobs import Jobs
 from library.queue import Queue
 from library.watermark import Watermark
 from search.meaning import VectorSide
@@ -28,7 +27,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 256  # vectors copied under the indexes' lock
 _SLICE_S = 2.0  # then a document that has just come in has its turn
 _AFTERWARDS_S = 2.0  # for searches that still ask the index that served before
-JOB = "move"
+MOVING = "The vectors are moved to another place."
+KIND = "reindex"  # the job, told among the other ways to another index
 
 
 class Move:
@@ -46,13 +46,16 @@ class Move:
         may_work: Callable[[], bool],
         on_swap: Callable[[VectorSide], None],
     ) -> None:
-        """`on_swap` writes into the record where the vectors are from now on."""
+        """`on_swap` writes into the record where the vectors are from now on.
+
+        The move is a job in the record from here on.
+        """
         self._catalogue, self._queue, self._indexes, self._jobs = catalogue, queue, indexes, jobs
         self._serving, self._beside = serving, beside
         self._may_work, self._on_swap = may_work, on_swap
         self.more = True  # the last `work` ended only to let others have their turn
         self._begun = False
-        self._job, self._note = ExitStack(), JobNote()
+        self.job_id = jobs.begin(KIND, MOVING)
 
     def share(self) -> float:
         """How much is there already, 0..1."""
@@ -89,10 +92,10 @@ class Move:
     def close(self) -> None:
         """No workers of its own; the job stays open, and the next start says that it was stopped."""
 
-    def give_up(self) -> None:
-        """What was copied is not needed: close the job saying so."""
-        self._note.detail = "Given up: the vectors stay where they are."
-        self._job.close()
+    def give_up(self, reason: str = "") -> None:
+        """What was copied is not needed: end the job saying so, and the reason if it was no reader's."""
+        said = "Given up: the vectors stay where they are."
+        self._jobs.end(self.job_id, "failed" if reason else "cancelled", f"{reason} {said}".strip())
 
     def _begin(self, building: VectorSide) -> None:
         if self._begun:
@@ -100,7 +103,6 @@ class Move:
         # Left there by somebody, or by a move of long ago: not of this library as it is now.
         if not self._beside.total() and building.vectors.count():
             building.vectors.clear()
-        self._note = self._job.enter_context(self._jobs.run(JOB))
         self._begun = True
 
     def _copy_some(self, building: VectorSide) -> bool:
@@ -147,10 +149,10 @@ class Move:
         place = building.vectors.state().place
         log.info("the vectors are served from %s now", place)
         time.sleep(_AFTERWARDS_S)
-        self._note.detail = f"{held} vectors were moved; they are {place} now."
+        told = f"{held} vectors were moved; they are {place} now."
         try:
             before.vectors.erase()
         except IndexUnavailable as error:
-            self._note.detail += f" What was left behind could not be deleted: {error}"
-        self._job.close()
+            told += f" What was left behind could not be deleted: {error}"
+        self._jobs.end(self.job_id, "done", told)
         return True

@@ -20,18 +20,19 @@ from pathlib import Path
 
 from ingest.embedding import Embedding
 from ingest.indexes import Indexes
+from ingest.labelling import Labelling
 from ingest.link import WorkerLost
 from ingest.moving import Move
 from ingest.pacing import Pacer
 from ingest.progress import IngestProgress, remaining_s
 from ingest.reading import Reading
 from ingest.rebuild import Rebuild
-from ingest.upkeep import Upkeep
 from library.catalogue import Catalogue
 from library.errors import IndexUnavailable, RecordError
 from library.facts import Facts
 from library.queue import Queue
 from library.values import DocumentState
+from search.meaning import VectorSide
 
 log = logging.getLogger(__name__)
 
@@ -63,28 +64,27 @@ class Pipeline:
         self._paused = facts.get(_PAUSED) is not None
         self._troubles: dict[str, str] = {}  # loop -> a sentence, while it stands still for a reason
         self._threads: list[threading.Thread] = []
+        self._successor: Rebuild | Move | None = None
 
     def employ(
-        self,
-        reading: Reading,
-        embedding: Embedding,
-        upkeep: Upkeep,
-        successor: Rebuild | Move | None,
-        pacers: Sequence[Pacer],
+        self, reading: Reading, embedding: Embedding, labelling: Labelling, pacers: Sequence[Pacer]
     ) -> None:
         """Take on those who do the work; they were given `may_work` and `rest` of this pipeline."""
-        self._reading, self._embedding, self._upkeep, self._pacers = reading, embedding, upkeep, pacers
-        self._successor = successor
+        self._reading, self._embedding, self._labelling, self._pacers = reading, embedding, labelling, pacers
 
     @property
     def successor(self) -> Rebuild | Move | None:
         """Whoever makes another vector index the serving one, while that is under way."""
         return self._successor
 
-    def succeed_by(self, successor: Move | None) -> None:
-        """Have the vectors moved from now on; with None, no longer."""
+    def succeed_by(self, successor: Rebuild | Move | None) -> None:
+        """Have another vector index built or filled beside the one that serves; with None, no longer."""
         self._successor = successor
         self.wake()
+
+    def serve_vectors(self, side: VectorSide) -> None:
+        """Compute vectors for that index from now on; called while the indexes may not change."""
+        self._embedding.side = side
 
     def start(self) -> None:
         for pacer in self._pacers:
@@ -152,7 +152,7 @@ class Pipeline:
             ]
             self._indexes.forget(indexed)
             if indexed:
-                self._indexes.lexical.commit()
+                self._indexes.words.commit()
             return self._queue.give_up([taken.document.id for taken in unfinished], CANCELLED)
 
     # --- how it goes -----------------------------------------------------------------------------
@@ -183,8 +183,8 @@ class Pipeline:
 
     def may_work(self) -> bool:
         """Whether another step may begin. Raises IndexUnavailable, which says so, when the disk is nearly full."""
-        if self._stopping.is_set() or self._paused:
-            return False
+        if self._stopping.is_set() or self._paused or self._indexes.words.shortfall is not None:
+            return False  # what is stored while the words are put back could not be proven
         free_mib = shutil.disk_usage(self._data).free // 2**20
         if free_mib < self._min_free_mib:
             raise IndexUnavailable(
@@ -232,7 +232,7 @@ class Pipeline:
         self._reading.work(on_findable=self._to_embed.set)
 
     def _embed(self) -> None:
-        self._upkeep.work()
+        self._labelling.work(self.may_work)
         self._embedding.work()
         # What was sent back to be read once more.
         if self._queue.waiting():

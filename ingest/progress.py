@@ -18,7 +18,7 @@ class IngestProgress(msgspec.Struct, frozen=True):
     embedded_since_start: int  # vectors that this process has added
     chunks_per_s: float | None  # vectors over the last half minute; None while none are computed
     remaining_s: float | None  # an estimate over all that is left; None where none can be made
-    rebuilding: float | None  # 0..1, while an index for another embedding model is built beside
+    rebuilding: float | None  # 0..1, while an index of vectors is built beside the one that serves
 
     @property
     def to_read(self) -> int:

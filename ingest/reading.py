@@ -204,8 +204,8 @@ class Reading:
                 [one.taken.document.id for one in done if one.taken.document.id not in stored]
             )
             for chunks in stored.values():
-                self._indexes.lexical.add(chunks)
-            self._indexes.lexical.commit()
+                self._indexes.words.add(chunks)
+            self._indexes.words.commit()
         findable = {}
         for one in read:
             added = stored.get(one.taken.document.id)
@@ -227,6 +227,8 @@ class Reading:
             return f"Its {error.place} was lost on the way into the index. Please report this file."
         if not drawn:
             return "It holds no words that could be searched for, only signs or pictures."
+        if self._indexes.words.shortfall is not None:
+            raise IndexUnavailable(self._indexes.words.shortfall)
         found = self._indexes.lexical.contains((p.words, chunks[p.ordinal].id) for p in drawn)
         lost = [probe.place for probe, is_found in zip(drawn, found, strict=True) if not is_found]
         if lost:
@@ -236,7 +238,7 @@ class Reading:
     def _give_up(self, taken: Taken, reason: str) -> None:
         with self._indexes.changing:
             self._indexes.forget([taken.document.id])
-            self._indexes.lexical.commit()
+            self._indexes.words.commit()
             if not self._queue.fail(taken.document.id, taken.digest, reason):
                 self._queue.forgotten([taken.document.id])
 
@@ -245,7 +247,7 @@ class Reading:
         while self._may_work() and (failed := self._queue.failed_with_text(_RESHELVED_AT_ONCE)):
             with self._indexes.changing:
                 self._indexes.forget(failed)
-                self._indexes.lexical.commit()
+                self._indexes.words.commit()
                 self._queue.forgotten(failed)
 
     def _reshelve(self) -> None:

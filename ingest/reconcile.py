@@ -1,20 +1,19 @@
-"""Reconcile: after a start, bring the indexes back to what the record says they hold.
+"""Reconcile: after a start, bring the vectors back to what the record says there are.
 
-An index folder that was deleted, discarded for an older analysis, or restored
-from an older copy holds less than the record claims; so does one whose process
-was killed between two steps, for a document or two. The words are added again
-from the record at once; vectors are left to the embedding loop. What is there
-is never done again.
+An index folder that was restored from an older copy holds less than the record
+claims; so does one whose process was killed between two steps, for a document
+or two. What is missing is left to the embedding loop; what is there is never
+done again. For the words, `ingest.refill` does the same.
 
-Totals that add up prove nothing where the indexes or the record were restored
-from a backup: a note that was edited since has as many chunks as before, and
-others. So a seal, new with each start and each end, is kept in both; where the
-two differ, every chunk is looked for by its id.
+Totals that add up prove nothing where an index or the record was restored from
+a backup: a note that was edited since has as many chunks as before, and others.
+So a seal, new with each start and each end, is kept in the record and in the
+folder of each index; where the two differ, every chunk is looked for by its id.
 """
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from library.facts import Facts
@@ -22,7 +21,6 @@ from library.queue import Queue
 from library.record import batches
 from library.values import Document
 from library.watermark import Watermark
-from search.lexical import LexicalIndex
 from search.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
@@ -31,48 +29,24 @@ _SEAL = "indexes.seal"
 
 
 class Seal:
-    """Tells whether the indexes and the record are those that were last used together."""
+    """Tells whether an index and the record are those that were last used together."""
 
-    def __init__(self, facts: Facts, folder: Path) -> None:
-        self._facts, self._file = facts, folder / "seal.txt"
+    def __init__(self, facts: Facts, folders: Callable[[], Iterable[Path]]) -> None:
+        """`folders` names those of every index that is open."""
+        self._facts, self._folders = facts, folders
 
-    def is_whole(self) -> bool:
+    def is_whole(self, folder: Path) -> bool:
         try:
-            return self._file.read_text() == self._facts.get(_SEAL)
+            return (folder / "seal.txt").read_text() == self._facts.get(_SEAL)
         except (OSError, ValueError):
             return False
 
     def renew(self) -> None:
-        """Raises OSError and RecordError; dying between the two, the next start looks closely."""
+        """Raises OSError and RecordError; dying in the middle, the next start looks closely."""
         seal = uuid.uuid4().hex
         self._facts.put(_SEAL, seal)
-        self._file.write_text(seal)
-
-
-def reconcile_words(queue: Queue, lexical: LexicalIndex, expected: int, *, closely: bool = False) -> None:
-    """Add again the words of documents that the lexical index does not hold as the record has them."""
-    if lexical.count() == expected and not closely:
-        return
-    lacking = [document for document in queue.all_indexed() if lexical.count(document.id) != document.chunks]
-    if closely:
-        lacking += _of_another_edition(queue, lexical, {document.id for document in lacking})
-    if not lacking:
-        return
-    log.warning("the lexical index does not hold %d documents as it should; adding them", len(lacking))
-    for some in batches(lacking):
-        for document in some:
-            lexical.remove([document.id])
-            lexical.add(queue.indexed_chunks(document))
-        lexical.commit()
-
-
-def _of_another_edition(queue: Queue, lexical: LexicalIndex, known: set[str]) -> list[Document]:
-    """Documents with as many chunks in the index as they should have, but others."""
-    found: list[Document] = []
-    for some in batches([document for document in queue.all_indexed() if document.id not in known]):
-        ids = queue.chunk_ids([document.id for document in some])
-        found += [document for document in some if not lexical.holds(ids[document.id])]
-    return found
+        for folder in self._folders():
+            (folder / "seal.txt").write_text(seal)
 
 
 def reconcile_vectors(queue: Queue, mark: Watermark, vectors: VectorIndex, *, closely: bool = False) -> None:

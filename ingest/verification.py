@@ -13,6 +13,7 @@ import msgspec
 from ingest.indexes import Indexes
 from ingest.proof import Probe, Uncovered, probes
 from library.catalogue import Catalogue
+from library.errors import IndexUnavailable
 from library.queue import Queue
 from library.values import Document, DocumentState, indexed_text
 
@@ -34,6 +35,8 @@ class Verification:
 
     def run(self) -> Iterator[Checked]:
         """Look at every document that is called findable. Raises IndexUnavailable when an index cannot answer."""
+        if self._indexes.words.shortfall is not None:
+            raise IndexUnavailable(f"{self._indexes.words.shortfall} Have it verified after that.")
         for state in (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS):
             total = self._catalogue.counts()[state]
             done, cursor = 0, None

@@ -11,6 +11,7 @@
     ├── InvalidRequest            library: an argument that cannot be served, with its name
     ├── StateConflict             library: a document's state does not allow what was asked
     ├── Busy                      library: that is being done already
+    ├── NotRunning                library: what should be cancelled is not being done
     ├── RecordError               library: the system of record cannot be opened or written
     ├── IndexUnavailable          search: one of the two indexes, or the embedder, cannot answer
     ├── UnreadableFile            ingest: a file that cannot become a document, and why
@@ -105,6 +106,10 @@ class StateConflict(AlmanacError):
 
 class Busy(AlmanacError):
     code = "busy"
+
+
+class NotRunning(AlmanacError):
+    code = "not_running"
 
 
 class RecordError(AlmanacError):

@@ -4,6 +4,8 @@ For what is neither a document nor a job and yet must survive a restart, or
 change in the same transaction as the rows it speaks of.
 """
 
+from collections.abc import Mapping
+
 from library.models import FactRow
 from library.record import Record
 
@@ -19,11 +21,16 @@ class Facts:
 
     def put(self, name: str, value: str | None) -> None:
         """Write a value, or remove it with None."""
+        self.put_all({name: value})
+
+    def put_all(self, values: Mapping[str, str | None]) -> None:
+        """Write or remove several at once: all of them, or after a failure none."""
         with self._record.writing() as session:
-            row = session.get(FactRow, name)
-            if row is None and value is not None:
-                session.add(FactRow(name=name, value=value))
-            elif row is not None and value is None:
-                session.delete(row)
-            elif row is not None and value is not None:
-                row.value = value
+            for name, value in values.items():
+                row = session.get(FactRow, name)
+                if row is None and value is not None:
+                    session.add(FactRow(name=name, value=value))
+                elif row is not None and value is None:
+                    session.delete(row)
+                elif row is not None and value is not None:
+                    row.value = value

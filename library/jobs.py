@@ -32,20 +32,35 @@ class Jobs:
     @contextmanager
     def run(self, kind: str) -> Iterator[JobNote]:
         """Record the work in the block: running, then done, or failed when it raises."""
-        id_, note = str(uuid.uuid4()), JobNote()
-        with self._record.writing() as session:
-            session.add(JobRow(id=id_, kind=kind, state="running", detail="", started_at=self._clock()))
+        id_, note = self.begin(kind), JobNote()
         state = "failed"
         try:
             yield note
             state = "done"
         finally:
-            with self._record.writing() as session:
-                row = session.get(JobRow, id_)
-                if row is not None:
-                    row.state, row.detail, row.finished_at = state, note.detail, self._clock()
-                old = select(JobRow.id).where(JobRow.kind == kind).order_by(JobRow.started_at.desc())
-                session.execute(delete(JobRow).where(JobRow.id.in_(old.offset(_KEPT_A_KIND))))
+            self.end(id_, state, note.detail)
+
+    def begin(self, kind: str, detail: str = "") -> str:
+        """Record work that ends elsewhere, with `end`; returns the job's id."""
+        id_ = str(uuid.uuid4())
+        with self._record.writing() as session:
+            session.add(JobRow(id=id_, kind=kind, state="running", detail=detail, started_at=self._clock()))
+        return id_
+
+    def end(self, id_: str, state: str, detail: str) -> None:
+        """The work is over: "done", "failed" or "cancelled", and a sentence."""
+        with self._record.writing() as session:
+            row = session.get(JobRow, id_)
+            if row is None:
+                return
+            row.state, row.detail, row.finished_at = state, detail, self._clock()
+            old = select(JobRow.id).where(JobRow.kind == row.kind).order_by(JobRow.started_at.desc())
+            session.execute(delete(JobRow).where(JobRow.id.in_(old.offset(_KEPT_A_KIND))))
+
+    def one(self, id_: str) -> Job | None:
+        with self._record.reading() as session:
+            row = session.get(JobRow, id_)
+        return None if row is None else _job_of(row)
 
     def fail_interrupted(self) -> int:
         """After a start: close what was running when the process ended. Returns how many."""

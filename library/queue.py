@@ -237,6 +237,17 @@ class Queue:
         with self._record.reading() as session:
             return [taken.document for taken in taken_from(session.execute(with_shelf().where(_INDEXED)))]
 
+    def indexed_among(self, document_ids: Sequence[str]) -> list[Document]:
+        """Those of the documents whose chunks the lexical index should hold."""
+        with self._record.reading() as session:
+            return [
+                taken.document
+                for some in batches(document_ids)
+                for taken in taken_from(
+                    session.execute(with_shelf().where(_INDEXED, DocumentRow.id.in_(some)))
+                )
+            ]
+
     # --- a reader decides, or moves a file ---------------------------------------------------------
 
     def retry(self, document_ids: Sequence[str] | None = None) -> int:

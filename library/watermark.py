@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy.orm import Session
 
 from library.catalogue import document_of
 from library.models import DOCUMENTS, DocumentRow, FactRow, ShelfRow
@@ -18,8 +19,11 @@ from library.queue import with_shelf
 from library.record import Record, batches
 from library.values import Document, DocumentState, IndexedChunk
 
-SERVING_MODEL = "vectors.serving"  # the fact that names the embedding model of the serving index
-SERVING_ADDRESS = "vectors.serving_at"  # the fact that names the server it is on; "" in this process
+# The facts that name the index that serves and the one that is being built: its
+# embedding model, and digits that tell it from others of the same model; and the
+# server that each is on, "" or nothing for this process.
+SERVING_VECTORS, BUILDING_VECTORS = "vectors.serving", "vectors.building"
+SERVING_ADDRESS, BUILDING_ADDRESS = "vectors.serving_at", "vectors.building_at"
 _INDEXED = (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS, DocumentState.MISSING)
 
 
@@ -127,8 +131,8 @@ class Watermark:
                     )
 
 
-def swap(record: Record, model: str, address: str) -> None:
-    """The index that was built beside, with that embedding model and at that address, serves from now on."""
+def swap(record: Record, generation: str, address: str = "") -> None:
+    """The index that was built beside, of that name and at that address, serves from now on."""
     with record.writing() as session:
         session.execute(update(DocumentRow).values(embedded=DocumentRow.rebuilt, rebuilt=0))
         # What came in at the last moment is embedded like any other.
@@ -137,5 +141,27 @@ def swap(record: Record, model: str, address: str) -> None:
             .where(DocumentRow.state == DocumentState.FINDABLE, DocumentRow.embedded < DocumentRow.chunks)
             .values(state=DocumentState.FINDABLE_WORDS)
         )
-        session.merge(FactRow(name=SERVING_MODEL, value=model))
-        session.merge(FactRow(name=SERVING_ADDRESS, value=address))
+        _note_serving(session, generation, address)
+        session.execute(delete(FactRow).where(FactRow.name.in_((BUILDING_VECTORS, BUILDING_ADDRESS))))
+
+
+def begin_anew(
+    record: Record,
+    generation: str,
+    address: str = "",
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> None:
+    """The index that served is lost, and an empty one of that name serves: every vector is to come."""
+    with record.writing() as session:
+        session.execute(update(DocumentRow).values(embedded=0))
+        session.execute(
+            update(DocumentRow)
+            .where(DocumentRow.state == DocumentState.FINDABLE)
+            .values(state=DocumentState.FINDABLE_WORDS, updated_at=clock())
+        )
+        _note_serving(session, generation, address)
+
+
+def _note_serving(session: Session, generation: str, address: str) -> None:
+    session.merge(FactRow(name=SERVING_VECTORS, value=generation))
+    session.merge(FactRow(name=SERVING_ADDRESS, value=address))

@@ -13,8 +13,8 @@ import tantivy
 from library.values import IndexedChunk
 from search.analysis import ANALYSER, SURFACE, family, folded, for_index
 
-# Changes whenever the fields or the analysis do. An index of another version is built anew.
-VERSION = f"{ANALYSER} fields_1"
+# Changes whenever the fields or the analysis do. An index of another version is built anew, beside the old one.
+VERSION = f"{ANALYSER}-fields_1"
 
 
 _LOW = (1 << 64) - 1

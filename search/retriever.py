@@ -19,6 +19,7 @@ from library.errors import IndexUnavailable, InvalidRequest, PassageNotFound
 from library.excerpts import Excerpts
 from library.values import Excerpt, Origin, indexed_text
 from search.alike import say_the_same, telling_words, vocabulary
+from search.earlier import EarlierLexicalIndex
 from search.facets import counted
 from search.folding import HEAD, Folded, fold
 from search.fusion import ALPHA, fuse
@@ -30,6 +31,7 @@ from search.precedence import Precedence
 from search.query import Clause, Filters, Query, Term, parse
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
+from search.words import Words
 
 # Candidates taken from each side. Neither 100 nor 400 gave a better nDCG@10 beyond chance; see docs/experiments.md.
 CANDIDATES = 200
@@ -48,16 +50,20 @@ class _Found(NamedTuple):
 class Retriever:
     def __init__(
         self,
-        lexical: LexicalIndex,
+        words: Words,
         meaning: Meaning,
         excerpts: Excerpts,
         *,
         precedence: Precedence,
     ) -> None:
-        self._lexical, self._meaning = lexical, meaning
+        self._words, self._meaning = words, meaning
         self._excerpts, self._precedence = excerpts, precedence
         # One thread beside the caller's: both engines release the interpreter.
         self._beside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vectors")
+
+    @property
+    def _lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        return self._words.serving.lexical  # another one after a rebuild
 
     def close(self) -> None:
         self._beside.shutdown()
@@ -234,7 +240,13 @@ class Retriever:
                 meaning = beside.result()
             except IndexUnavailable as error:
                 degraded.append(f"Searched by words only. {error}")
-        if degraded and len(degraded) == (mode is not Mode.VECTOR) + (beside is not None):
+        failed = len(degraded)
+        degraded += [
+            side.shortfall
+            for side, left_out in ((self._words, Mode.VECTOR), (self._meaning, Mode.LEXICAL))
+            if side.shortfall and mode is not left_out
+        ]
+        if failed and failed == (mode is not Mode.VECTOR) + (beside is not None):
             raise IndexUnavailable(" ".join(degraded))
         operators = any(clause.required or clause.excluded for clause in asked.clauses)
         if meaning and (operators or asked.filters != Filters()):

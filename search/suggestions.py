@@ -12,9 +12,9 @@ import msgspec
 
 from library.excerpts import Excerpts
 from search.analysis import folded
-from search.lexical import LexicalIndex
 from search.lexical_names import Placed
 from search.scanning import cleaned
+from search.words import Words
 
 _LONGEST_TYPED = 100
 # Candidates of each kind that are put in order: those that begin as typed first, then the short ones.
@@ -45,8 +45,8 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class Suggestions:
-    def __init__(self, lexical: LexicalIndex, excerpts: Excerpts) -> None:
-        self._lexical, self._excerpts = lexical, excerpts
+    def __init__(self, words: Words, excerpts: Excerpts) -> None:
+        self._words, self._excerpts = words, excerpts
 
     def for_prefix(self, typed: str, limit: int = 8) -> list[Suggestion]:
         """What goes on as typed, at most `limit`; the last word may be unfinished, the others stand as they are.
@@ -56,7 +56,7 @@ class Suggestions:
         typed = cleaned(typed[: 4 * _LONGEST_TYPED])[:_LONGEST_TYPED]
         if not typed or limit < 1:
             return []
-        begun = self._lexical.beginning_as(typed, _LOOKED_AT)
+        begun = self._words.serving.lexical.beginning_as(typed, _LOOKED_AT)
         kinds: dict[Kind, list[_Found]] = {
             Kind.TITLE: _in_order(typed, (_title(one) for one in begun.titles)),
             Kind.AUTHOR: _in_order(

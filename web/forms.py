@@ -49,7 +49,9 @@ def ingest(
             house.pipeline.retry()
         case "cancel", None:
             house.pipeline.cancel()
+        case "cancel-reindex", None:
+            house.upkeep.reindexer.cancel()
         case _:
-            raise InvalidRequest("do", "must be pause, resume, retry or cancel.")
+            raise InvalidRequest("do", "must be pause, resume, retry, cancel or cancel-reindex.")
     back = {"shelf": shelf, "state": document_state, "q": q, "cursor": cursor}
     return Redirect(href("/library", back), status_code=303)

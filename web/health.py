@@ -8,6 +8,9 @@ import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
 
+from ingest.index_health import vector_health, words_health
+from ingest.upkeep import VECTORS, WORDS
+from library.errors import IndexUnavailable
 from web.house import House
 from web.jobs import status_of_ingest
 
@@ -26,6 +29,32 @@ def readyz(state: State) -> Response[dict[str, Any]]:
     return Response({"ready": not lacking, "missing": lacking}, status_code=503 if lacking else 200)
 
 
+def _indexes(house: House) -> dict[str, dict[str, Any]]:
+    folders = house.upkeep.folders()
+    told = {}
+    for side, counted, health in (
+        (WORDS, "chunks", words_health(house.upkeep, house.words, folders[WORDS])),
+        (VECTORS, "vectors", vector_health(house.upkeep, house.meaning, house.catalogue, folders[VECTORS])),
+    ):
+        told[side] = msgspec.structs.asdict(health)
+        told[side][counted] = told[side].pop("entries")
+    return told | {VECTORS: told[VECTORS] | _place(house)}
+
+
+def _place(house: House) -> dict[str, Any]:
+    """Where the vectors are, and what their graph is like."""
+    try:
+        state = house.vectors.state()
+    except IndexUnavailable:
+        return {}  # what is said of its health says that, too
+    return {
+        "place": state.place,
+        "trouble": state.trouble,
+        "in_graph": state.in_graph,
+        "optimising": state.optimising,
+    }
+
+
 @get("/status", sync_to_thread=True)
 def status(state: State) -> dict[str, Any]:
     """How the appliance is: state of every part, in figures and sentences."""
@@ -42,10 +71,7 @@ def status(state: State) -> dict[str, Any]:
         "documents": ingest["documents"],
         "chunks": chunks,
         "vectors": embedded,
-        "indexes": {
-            "lexical": {"chunks": house.lexical.count()},
-            "vector": msgspec.to_builtins(house.vectors.state()),
-        },
+        "indexes": _indexes(house),
         "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
         "model": {
             "id": house.models.model_id,

@@ -1,6 +1,7 @@
 """The house as the web sees it: the parts below, handed in by the composition root."""
 
 import threading
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -11,14 +12,17 @@ from ingest.inbox import Inbox
 from ingest.landing import Landing
 from ingest.pipeline import Pipeline
 from ingest.rendering import Renderer
+from ingest.upkeep import Upkeep
 from ingest.verification import Verification
 from library.catalogue import Catalogue
+from library.errors import IndexUnavailable
 from library.excerpts import Excerpts
 from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
 from llm.supervisor import ModelState, Supervisor
+from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
@@ -26,6 +30,7 @@ from search.precedence import Precedence
 from search.retriever import Retriever
 from search.suggestions import Suggestions
 from search.vectors import VectorIndex
+from search.words import Words
 from web.leaving import Closing
 from web.words import counted
 
@@ -40,7 +45,7 @@ class House(msgspec.Struct, frozen=True):
     holdings: Holdings
     excerpts: Excerpts
     jobs: Jobs
-    lexical: LexicalIndex
+    words: Words
     meaning: Meaning
     retriever: Retriever
     suggestions: Suggestions
@@ -52,8 +57,13 @@ class House(msgspec.Struct, frozen=True):
     landing: Landing
     renderer: Renderer
     verification: Verification
+    upkeep: Upkeep
     verifying: threading.Lock
     closing: Closing
+
+    @property
+    def lexical(self) -> LexicalIndex | EarlierLexicalIndex:
+        return self.words.serving.lexical
 
     @property
     def vectors(self) -> VectorIndex:
@@ -70,6 +80,7 @@ class House(msgspec.Struct, frozen=True):
             lacking.append(self.embedder.error or "The embedding model is being loaded.")
         if self.models.state not in (ModelState.READY, ModelState.ABSENT):
             lacking.append(self.models.reason or "The chat model is being loaded.")
+        lacking += self.upkeep.troubles()
         if not self.inbox.scanned.is_set():
             lacking.append("The library folder is being looked through.")
         elif not self.inbox.alive:
@@ -83,10 +94,12 @@ class House(msgspec.Struct, frozen=True):
     def troubles(self) -> list[str]:
         """What is not as it should be: sentences."""
         notices = [trouble for trouble in (self.inbox.trouble, self.pipeline.trouble) if trouble]
+        notices += self.upkeep.troubles()
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
-        if trouble := self.vectors.state().trouble:
-            notices.append(trouble)
+        with suppress(IndexUnavailable):  # of which the upkeep tells
+            if trouble := self.vectors.state().trouble:
+                notices.append(trouble)
         if self.models.state is ModelState.ABSENT:
             notices.append("No chat model is installed; answers are quotations from the library.")
         elif self.models.state is not ModelState.READY:

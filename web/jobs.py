@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from library.errors import StateConflict
 from library.values import DocumentState, Job
 from web.house import House
+from web.reindex import ReindexShape, reindex_shape
 from web.shapes import DocumentShape, document_shape
 from web.words import done, share_done, summary
 
@@ -32,7 +33,8 @@ class IngestShape(msgspec.Struct, frozen=True):
     embedded_since_start: int  # vectors that this process has added
     chunks_per_s: float | None
     remaining_s: float | None
-    rebuilding: float | None  # 0..1, while an index for another embedding model is built
+    rebuilding: float | None  # 0..1, while an index of vectors is built beside the one that serves
+    reindexing: ReindexShape | None  # while indexes are built anew
     share: float  # 0..1
     summary: str  # what is being done
     done: str  # what has been done
@@ -67,6 +69,7 @@ def ingest_shape(house: House) -> IngestShape:
         chunks_per_s=progress.chunks_per_s,
         remaining_s=None if progress.remaining_s is None else round(progress.remaining_s),
         rebuilding=progress.rebuilding,
+        reindexing=reindex_shape(house.upkeep.reindexer.current),
         share=share_done(progress),
         summary=summary(progress, noticed),
         done=done(progress.documents),

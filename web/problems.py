@@ -24,6 +24,7 @@ STATUS: dict[type[errors.AlmanacError], int] = {
     errors.InvalidRequest: 400,
     errors.StateConflict: 409,
     errors.Busy: 409,
+    errors.NotRunning: 409,
     errors.UnreadableFile: 422,
     errors.ModelFileInvalid: 422,
     errors.ModelUnavailable: 503,

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from typing import Any
 
 from appliance import client
+from appliance.line import Line
 
 _EVERY_S = 0.5
-_A_LINE_EVERY_S = 10  # where lines cannot be renewed in place
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _verify(asked: client.Client, *, as_json: bool) -> int:
     """Exit code 0 when every document was proven."""
-    line, lost = _Line(), list[dict[str, Any]]()
+    line, lost = Line(), list[dict[str, Any]]()
     done: dict[str, Any] = {}
     for event, told in asked.events("/api/ingest/verify", {}):
         if event == "lost":
@@ -99,7 +98,7 @@ def _pause(asked: client.Client, *, as_json: bool) -> int:
 
 def _wait(asked: client.Client, given: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     """Wait until nothing is left; else says why no longer."""
-    line, began = _Line(), time.monotonic()
+    line, began = Line(), time.monotonic()
     while True:
         progress: dict[str, Any] = asked.get("/api/jobs")["ingest"]
         left = progress["noticed"] + progress["to_read"] + progress["to_embed"]
@@ -139,19 +138,3 @@ def _as_json(progress: dict[str, Any], failed: list[dict[str, Any]]) -> dict[str
         "failed": reasons,
         "ingest": progress,
     }
-
-
-class _Line:
-    """One line, renewed in place on a terminal; elsewhere a new one now and then."""
-
-    def __init__(self) -> None:
-        self._shown, self._at = "", float("-inf")
-
-    def show(self, text: str) -> None:
-        if sys.stdout.isatty():
-            room = shutil.get_terminal_size().columns - 1  # a line that wraps cannot be renewed in place
-            fits = text if len(text) <= room else f"{text[: max(0, room - 1)]}…"
-            print(f"\r\033[K{fits}", end="", flush=True)
-        elif text != self._shown and time.monotonic() - self._at > _A_LINE_EVERY_S:
-            print(text, flush=True)
-            self._shown, self._at = text, time.monotonic()

@@ -11,6 +11,6 @@
 Nothing here is imported before an index is opened: neither vendor is small.
 """
 
-from search.vectors.index import IndexState, VectorIndex
+from search.vectors.index import SCHEMA, IndexState, VectorIndex
 
-__all__ = ["IndexState", "VectorIndex"]
+__all__ = ["SCHEMA", "IndexState", "VectorIndex"]

@@ -26,7 +26,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import qdrant_edge
@@ -34,6 +35,7 @@ import qdrant_edge
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk, Labels
 from search.query import Filters
+from search.soundness import VectorFiles, size_bytes
 from search.values import Candidate
 from search.vectors.edge_shard import (
     condition_of,
@@ -46,7 +48,7 @@ from search.vectors.edge_shard import (
 from search.vectors.index import EVERYTHING, IndexState
 from search.vectors.optimising import Optimiser
 from search.vectors.payload import VERSION, conditions_for, payload
-from search.vectors.shards import Shards, size_bytes
+from search.vectors.shards import Shards
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +74,9 @@ class EdgeIndex:
         """Open or create. Raises IndexUnavailable when it is damaged or of other dimensions."""
         self.dimensions, self._path, self._optimise_from = dimensions, path, optimise_from
         self._writing = threading.Lock()
+        self.damage: str | None = None
+        self._files = VectorFiles(path)
+        self.files: VectorFiles | None = self._files
         self.optimiser: Optimiser = Optimiser()
         self._touched: set[str] | None = None  # ids that changed since the shard was copied
         self._wanted, self._closing = threading.Event(), threading.Event()
@@ -80,7 +85,9 @@ class EdgeIndex:
         self._graph_from = (
             0  # vectors without a graph that the last optimisation left: Edge spares small ones
         )
-        with translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt."):
+        # Loading already folds its journals into its other files.
+        told = translated(f"The vector index {path} cannot be opened; delete that folder and it is rebuilt.")
+        with told, self._files.writing():
             self._shards = Shards(path)
             self._shards.tidy()
             self._shard: qdrant_edge.EdgeShard | None = self._opened()
@@ -112,14 +119,14 @@ class EdgeIndex:
         only = qdrant_edge.Filter(must=[condition_of(condition) for condition in wanted]) if wanted else None
         nearest = qdrant_edge.Query.Nearest(list(vector))
         request = qdrant_edge.QueryRequest(limit=limit, query=nearest, filter=only)
-        with translated("The vector index could not be read."):
+        with self._reads():
             return [Candidate(str(point.id), point.score) for point in self._open_shard().query(request)]
 
     def contains(self, vector: Sequence[float], chunk_id: str) -> bool:
         only_it = qdrant_edge.Filter(must=[qdrant_edge.HasIdCondition({chunk_id})])
         nearest = qdrant_edge.Query.Nearest(list(vector))
         request = qdrant_edge.QueryRequest(limit=1, query=nearest, filter=only_it)
-        with translated("The vector index could not be read."):
+        with self._reads():
             found = self._open_shard().query(request)
         # The stored vector is the same but for its 8-bit encoding.
         return bool(found) and found[0].score > 0.95
@@ -127,29 +134,32 @@ class EdgeIndex:
     def held(self, chunk_ids: Sequence[str]) -> set[str]:
         if not chunk_ids:
             return set()
-        with translated("The vector index could not be read."):
+        with self._reads():
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=False)
         return {str(point.id) for point in found}
 
     def vectors_of(self, chunk_ids: Sequence[str]) -> dict[str, list[float]]:
         if not chunk_ids:
             return {}
-        with translated("The vector index could not be read."):
+        with self._reads():
             found = self._open_shard().retrieve(list(chunk_ids), with_payload=False, with_vector=True)
         return {str(point.id): plain(point.vector) for point in found}
 
     def count(self) -> int:
-        return int(self._open_shard().info().points_count)
+        with self._reads():
+            return int(self._open_shard().info().points_count)
 
     def labelled(self) -> bool:
         return self._shards.labels == VERSION
 
     def note_labelled(self) -> None:
-        with self._writing, translated("The vector index could not be written; is the disk full?"):
+        told = translated("The vector index could not be written; is the disk full?")
+        with self._writing, told, self._files.writing():
             self._shards.note_labels(VERSION)
 
     def state(self) -> IndexState:
-        info = self._open_shard().info()
+        with self._reads():
+            info = self._open_shard().info()
         return IndexState(
             place="in this process",
             trouble=self._trouble,
@@ -165,21 +175,27 @@ class EdgeIndex:
         if self._thread is not None:
             self._thread.join()
         with self._writing:
-            if self._shard is not None:
-                self._shard.flush()
-                self._shard.close()
-                self._shard = None
+            shard, self._shard = self._shard, None
+            if shard is not None:
+                # It tidies its files up on that occasion, also when nothing was written.
+                with translated("The vector index could not be closed."), self._files.writing():
+                    shard.flush()
+                    shard.close()
 
     def clear(self) -> None:
-        with self._writing, translated("The vector index could not be emptied; is the disk full?"):
-            self._open_shard()
-            self._shard = self._created()
-            self._touched = None  # a graph that is being built is of what was
-        self._shards.tidy()
+        told = translated("The vector index could not be emptied; is the disk full?")
+        with told, self._files.writing():
+            with self._writing:
+                self._open_shard()
+                self._shard = self._created()
+                self._touched = None  # a graph that is being built is of what was
+            self._shards.tidy()
 
     def erase(self) -> None:
-        self.close()
-        self._shards.erase()
+        try:
+            self.close()
+        finally:  # also of one that is damaged
+            self._shards.erase()
 
     # --- the shard -------------------------------------------------------------------------------
 
@@ -208,7 +224,8 @@ class EdgeIndex:
             self._look_for_room(_ROOM_BYTES)
             if self._touched is not None:
                 self._touched.update(ids)
-            with translated("The vector index could not be written; is the disk full?"):
+            told = translated("The vector index could not be written; is the disk full?")
+            with self._damages(), told, self._files.writing():
                 shard.update(operation())
                 shard.flush()
             self._changed_at = time.monotonic()
@@ -220,6 +237,21 @@ class EdgeIndex:
                 f"The vector index could not be written: the disk is full. {needed_bytes // 2**20} MiB are needed "
                 f"and {free // 2**20} MiB are free. Make room."
             )
+
+    @contextmanager
+    def _damages(self) -> Iterator[None]:
+        """What an engine cannot read or write of its own files is damage, whatever it says of it."""
+        try:
+            yield
+        except IndexUnavailable as error:
+            if error.__cause__ is not None:
+                self.damage = self.damage or f"it could not be read or written ({error.__cause__})"
+            raise
+
+    @contextmanager
+    def _reads(self) -> Iterator[None]:
+        with self._damages(), translated("The vector index could not be read."):
+            yield
 
     def _open_shard(self) -> qdrant_edge.EdgeShard:
         if self._shard is None:
@@ -255,7 +287,8 @@ class EdgeIndex:
             self._wanted.clear()
             try:
                 if not self._closing.is_set() and self._pays():
-                    self._optimise()
+                    with self._files.writing():
+                        self._optimise()
                 self._trouble = None
             except Exception as error:  # the outermost loop of a thread: it must not end unseen
                 if self._closing.is_set():

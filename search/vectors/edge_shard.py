@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import qdrant_edge
 
 from library.errors import IndexUnavailable
+from search.soundness import is_panic
 from search.vectors.payload import INTEGERS, KEYWORDS, AnyOf, Between
 
 
@@ -32,6 +34,22 @@ def optimise(path: Path) -> None:
     shard.optimize()
     shard.flush()
     shard.close()
+
+
+def read_through(path: Path) -> None:
+    """Look at every vector of a shard that is open nowhere. Raises IndexUnavailable when that cannot be done.
+
+    An engine that maps a file which was cut short ends its process, so only ever called in a child, see `search.trial`.
+    """
+    with translated("The shard cannot be read."):
+        described = msgspec.json.decode((path / "edge_config.json").read_bytes())
+        size = int(described["vectors"][""]["size"])
+        shard = qdrant_edge.EdgeShard.load(str(path))
+        nearest = qdrant_edge.Query.Nearest([size**-0.5] * size)
+        every_one = qdrant_edge.SearchParams(exact=True)  # whatever graph there is
+        shard.query(qdrant_edge.QueryRequest(limit=10, query=nearest, params=every_one))
+        shard.flush()
+        shard.close()
 
 
 def configuration(dimensions: int, optimise_from: int) -> qdrant_edge.EdgeConfig:
@@ -77,10 +95,12 @@ def condition_of(condition: AnyOf | Between) -> qdrant_edge.FieldCondition:
 
 @contextmanager
 def translated(sentence: str) -> Iterator[None]:
-    """Edge raises bare `Exception` for everything; this is the only place that catches it."""
+    """Edge raises bare `Exception` for everything, or panics; this is the only place that catches it."""
     try:
         yield
     except IndexUnavailable:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise IndexUnavailable(f"{sentence} ({error})") from error

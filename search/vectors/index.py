@@ -13,10 +13,16 @@ import msgspec
 
 from library.values import IndexedChunk, Labels
 from search.query import Filters
+from search.soundness import VectorFiles
 from search.values import Candidate
 from search.vectors.optimising import Optimiser
 
 EVERYTHING = Filters()
+
+# The name of how a vector is kept. Change it with that: an index of another name is built
+# anew beside the old one, which serves until then. What a vector carries has a version of
+# its own (`payload.VERSION`), and is told anew without a vector computed.
+SCHEMA = "1"
 
 
 class IndexState(msgspec.Struct, frozen=True):
@@ -33,6 +39,12 @@ class VectorIndex(Protocol):
     """Unit vectors of one embedding model, each under its chunk's id. Safe from several threads."""
 
     dimensions: int
+    damage: str | None  # why it cannot be relied on any more; None of a server, which sees to itself
+
+    @property
+    def files(self) -> VectorFiles | None:
+        """Its files, to be looked at for damage; None where another machine keeps them."""
+        ...
 
     @property
     def optimiser(self) -> Optimiser | None:

@@ -23,6 +23,7 @@ import msgspec
 from library.errors import IndexUnavailable
 from library.values import IndexedChunk, Labels
 from search.query import Filters
+from search.soundness import VectorFiles
 from search.values import Candidate
 from search.vectors.index import EVERYTHING, IndexState
 from search.vectors.optimising import Optimiser
@@ -74,6 +75,8 @@ class ServerIndex:
     """One collection. Safe from several threads."""
 
     optimiser: Optimiser | None = None
+    damage: str | None = None
+    files: VectorFiles | None = None
 
     def __init__(
         self,
@@ -85,7 +88,10 @@ class ServerIndex:
         connect: Callable[[], "QdrantClient"] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`model` is the embedding model's id, `owner` this library's. `connect` opens the client on first use."""
+        """`model` is the embedding model's id, or one generation of its vectors; `owner` this library's id.
+
+        `connect` opens the client on first use.
+        """
         self.dimensions, self._settings, self._owner = dimensions, settings, owner
         self._connect, self._clock = connect or settings.connect, clock
         self._collection = f"{settings.collection}-{model}"

@@ -105,11 +105,6 @@ class Shards:
             sync(self._folder)
 
 
-def size_bytes(folder: Path) -> int:
-    """What a folder takes on the disk; its files may be sparse."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
 def sync(path: Path) -> None:
     """Have a file or a folder on the disk, not only in the kernel's memory."""
     descriptor = os.open(path, os.O_RDONLY)

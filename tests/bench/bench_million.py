@@ -21,9 +21,9 @@ import numpy as np
 from library.values import IndexedChunk, Labels
 from search.embedder import Embedder
 from search.query import Filters
+from search.soundness import size_bytes
 from search.vectors import edge
 from search.vectors.edge import EdgeIndex
-from search.vectors.shards import size_bytes
 from tests.bench import material
 from tests.places import embedding_model
 

@@ -20,9 +20,11 @@ from library.record import Record
 from library.texts import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
 from library.watermark import Watermark
-from search.lexical import LexicalIndex
+from search.lexical import SCHEMA, LexicalIndex
 from search.meaning import Meaning, VectorSide
+from search.soundness import WordFiles
 from search.vectors.edge import EdgeIndex
+from search.words import LexicalSide, Words
 
 D = 8
 
@@ -70,7 +72,8 @@ class Room:
         self.vectors = EdgeIndex(folder / "vectors", dimensions=D)
         embedder: Any = SimpleNamespace(dimensions=D)
         self.side = VectorSide("model", self.vectors, embedder)
-        self.indexes = Indexes(self.queue, self.lexical, Meaning(self.side))
+        words = Words(LexicalSide("words", SCHEMA, self.lexical, WordFiles(folder / "lexical")))
+        self.indexes = Indexes(self.queue, words, Meaning(self.side))
         self.may_work = True
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from qdrant_client import QdrantClient
 
 from appliance.vector_places import _library
+from ingest.reindexing import What
 from library.errors import Busy, IndexUnavailable, InvalidRequest
 from library.values import DocumentState
 from search.query import Filters
@@ -287,9 +288,9 @@ def test_a_server_that_is_away_leaves_search_by_words_and_ingest_goes_on_by_itse
 
 def test_an_index_of_an_earlier_version_is_relabelled_without_a_vector_computed(house: House) -> None:
     filled(house, 4)
-    model = house.room.stacks.meaning.serving.model
+    generation = house.room.stacks.meaning.serving.generation
     house.close()
-    folder = house.config.data / "index" / "vectors" / model
+    folder = house.config.data / "index" / "vectors" / generation
     for part in (folder / "shard-1").iterdir():
         part.rename(folder / part.name)
     (folder / "index.json").unlink()
@@ -304,3 +305,46 @@ def test_an_index_of_an_earlier_version_is_relabelled_without_a_vector_computed(
         == vectors.count()
     )
     assert house.room.pipeline.progress().embedded_since_start == 0
+
+
+def test_reindexing_tells_of_a_move_and_gives_it_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(house, 3)
+    reindexer = house.room.upkeep.reindexer
+    house.room.pipeline.pause()
+    reindexer.move(URL)
+    current = reindexer.current
+    assert current is not None
+    assert (current.what, current.vectors, current.cancellable) == (What.VECTORS, 0.0, True)
+    with pytest.raises(Busy):
+        reindexer.request(What.VECTORS)
+    given_up = reindexer.cancel()
+    assert given_up is not None
+    assert (given_up.id, given_up.state) == (current.job_id, "cancelled")
+    assert reindexer.current is None
+    house.room.pipeline.resume()
+    reindexer.move(URL)
+    moved(house)
+    until(lambda: reindexer.current is None)
+    assert isinstance(house.room.stacks.vectors, ServerIndex)
+
+
+def test_vectors_on_a_server_are_computed_anew_in_a_collection_of_their_own(
+    house: House, server: Server
+) -> None:
+    configured(house, URL)
+    filled(house, 3)
+    before = by_meaning(house)
+    collections = {one.name for one in server.client.get_collections().collections}
+    job = house.room.upkeep.reindexer.request(What.VECTORS)
+    until(lambda: house.room.upkeep.reindexer.current is None)
+    ended = house.room.stacks.jobs.one(job.id)
+    assert ended is not None
+    assert ended.state == "done", ended.detail
+    after = {one.name for one in server.client.get_collections().collections}
+    assert len(after) == len(collections) == 1
+    assert after != collections
+    assert by_meaning(house) == before
+    house.close()
+    house.open()
+    assert house.room.stacks.meaning.building is None
+    assert by_meaning(house) == before

@@ -123,7 +123,8 @@ def test_the_old_index_serves_until_the_new_one_is_whole_and_no_document_is_ever
     assert all(similarity and similarity > 0.2 for similarity in similarities(house))
     until(
         lambda: (
-            [f.name for f in (house.config.data / "index" / "vectors").iterdir()] == [meaning.serving.model]
+            [f.name for f in (house.config.data / "index" / "vectors").iterdir()]
+            == [meaning.serving.generation]
         )
     )
     house.close()
@@ -160,7 +161,8 @@ def test_turning_back_in_the_middle_keeps_the_index_that_serves(house: House, mo
     assert house.room.stacks.meaning.serving.model == first
     assert house.room.stacks.meaning.building is None
     assert house.catalogue.counts()[DocumentState.FINDABLE] == 30
-    assert [folder.name for folder in (house.config.data / "index" / "vectors").iterdir()] == [first]
+    serving = house.room.stacks.meaning.serving.generation
+    assert [folder.name for folder in (house.config.data / "index" / "vectors").iterdir()] == [serving]
 
 
 def test_a_new_model_that_does_not_work_leaves_the_old_one_serving_and_says_so(

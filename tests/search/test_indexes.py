@@ -116,17 +116,6 @@ def test_a_second_writer_is_refused_with_a_sentence(lexical: LexicalIndex, tmp_p
         LexicalIndex(tmp_path / "lexical")
 
 
-def test_an_index_of_another_analysis_is_emptied(tmp_path: Path) -> None:
-    index = LexicalIndex(tmp_path / "lexical")
-    index.add([chunk(1, "boil")])
-    index.commit()
-    index.close()
-    (tmp_path / "lexical" / "analyser.txt").write_text("almanac_0")
-    index = LexicalIndex(tmp_path / "lexical")
-    assert index.count() == 0
-    index.close()
-
-
 def test_the_nearest_vector_comes_first_and_the_shelf_filters(vectors: EdgeIndex) -> None:
     vectors.upsert(
         [chunk(n, "", shelf="fire" if n == 3 else "water") for n in range(5)], [unit(n) for n in range(5)]

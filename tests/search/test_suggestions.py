@@ -13,8 +13,10 @@ from library.queue import Queue
 from library.record import Record
 from library.texts import Text
 from library.values import Chunk, DocumentState, Extracted, FileSeen, Section
-from search.lexical import LexicalIndex
+from search.lexical import SCHEMA, LexicalIndex
+from search.soundness import WordFiles
 from search.suggestions import Kind, Suggestion, Suggestions
+from search.words import LexicalSide, Words
 
 
 class House:
@@ -24,7 +26,10 @@ class House:
         self.record = Record.open(folder / "record.sqlite3")
         self.lexical = LexicalIndex(folder / "lexical")
         self.arrivals, self.queue = Arrivals(self.record), Queue(self.record)
-        self.suggestions = Suggestions(self.lexical, Excerpts(self.record))
+        self.suggestions = Suggestions(
+            Words(LexicalSide("words", SCHEMA, self.lexical, WordFiles(folder / "lexical"))),
+            Excerpts(self.record),
+        )
 
     def hold(
         self, title: str, *headings: str, authors: tuple[str, ...] = (), text: str = "some words"

@@ -119,7 +119,10 @@ function showProgress(progress) {
   }
   const bar = /** @type {HTMLProgressElement | null} */ (document.querySelector("[data-ingest-share]"));
   if (bar) bar.value = progress.share;
-  const now = JSON.stringify([progress.documents, progress.paused, progress.trouble, progress.noticed > 0]);
+  say("[data-reindex-summary]", progress.reindexing?.summary ?? "");
+  const rebuilt = /** @type {HTMLProgressElement | null} */ (document.querySelector("[data-reindex-share]"));
+  if (rebuilt && progress.reindexing) rebuilt.value = progress.reindexing.share;
+  const now = JSON.stringify([progress.documents, progress.paused, progress.trouble, progress.noticed > 0, progress.reindexing?.job_id]);
   if (shape && shape !== now) want();
   shape = now;
 }
