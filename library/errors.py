@@ -11,6 +11,7 @@
     ├── InvalidRequest            library: an argument that cannot be served, with its name
     ├── StateConflict             library: a document's state does not allow what was asked
     ├── Busy                      library: that is being done already
+    ├── OnlyFromHere              library: what is asked of the machine itself, and not from elsewhere in the house
     ├── NotRunning                library: what should be cancelled is not being done
     ├── RecordError               library: the system of record cannot be opened or written
     ├── IndexUnavailable          search: one of the two indexes, or the embedder, cannot answer
@@ -106,6 +107,10 @@ class StateConflict(AlmanacError):
 
 class Busy(AlmanacError):
     code = "busy"
+
+
+class OnlyFromHere(AlmanacError):
+    code = "only_from_here"
 
 
 class NotRunning(AlmanacError):

@@ -17,6 +17,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from web.problems import openai_error
 
 _HOUSE_SUFFIXES = (".local", ".lan", ".home.arpa", ".localhost")
+# This very machine, as its own name or as the address of a caller.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 HEADERS = {

@@ -18,13 +18,13 @@ from search.scanning import cleaned
 from web import opds, results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
+from web.guards import LOOPBACK
 from web.house import House
 from web.jobs import ingest_shape
 from web.problems import status_of
 from web.shapes import document_shape
 from web.uploads import Slips
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _DOCUMENTS_A_PAGE = 100
 _EXAMPLES = (
     "What is the safest way to make water drinkable?",
@@ -128,7 +128,7 @@ def library(
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
         "opds_address": opds.address(request),
-        "opds_is_near": request.url.hostname in _LOOPBACK,
+        "opds_is_near": request.url.hostname in LOOPBACK,
     }
     return Template("library.html", context=context)
 

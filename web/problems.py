@@ -25,6 +25,7 @@ STATUS: dict[type[errors.AlmanacError], int] = {
     errors.StateConflict: 409,
     errors.Busy: 409,
     errors.NotRunning: 409,
+    errors.OnlyFromHere: 403,
     errors.UnreadableFile: 422,
     errors.ModelFileInvalid: 422,
     errors.ModelUnavailable: 503,

@@ -10,9 +10,10 @@ from litestar.params import Body
 
 from ingest.moving import KIND
 from ingest.reindexing import Reindexer, Reindexing, What
-from library.errors import InvalidRequest
+from library.errors import InvalidRequest, OnlyFromHere
 from library.values import Job
 from web.api import require_json
+from web.guards import LOOPBACK
 from web.house import House
 
 
@@ -68,7 +69,13 @@ def _shape(house: House) -> ReindexingShape:
     return ReindexingShape(current, house.jobs.latest(KIND))
 
 
-def _begin(reindexer: Reindexer, asked: Asked) -> None:
+def _begin(reindexer: Reindexer, asked: Asked, caller: str) -> None:
+    # Whoever names a server has all that is known of the library sent there.
+    if isinstance(asked.to, str) and caller not in LOOPBACK:
+        raise OnlyFromHere(
+            "A server for the vectors is named at the machine that Almanac runs on: type "
+            "`almanac reindex --to URL` there, or set `search.vector_url`."
+        )
     if isinstance(asked.to, msgspec.UnsetType):
         reindexer.request(asked.what or What.ALL)
     elif asked.what in (None, What.VECTORS):
@@ -92,7 +99,8 @@ async def reindex(
     """Build indexes anew beside those that serve, or move the vectors; 409 while that is being done."""
     require_json(request)
     house: House = state.house
-    await asyncio.to_thread(_begin, house.upkeep.reindexer, data)
+    caller = request.client.host if request.client else ""
+    await asyncio.to_thread(_begin, house.upkeep.reindexer, data, caller)
     return await asyncio.to_thread(_shape, house)
 
 

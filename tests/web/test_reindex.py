@@ -154,3 +154,13 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence(
 def test_a_form_on_a_foreign_page_rebuilds_nothing(house: Appliance) -> None:
     status, _, _ = house.request("POST", "/api/reindex", b'{"what":"all"}', {"content-type": "text/plain"})
     assert status == 400
+
+
+def test_a_server_for_the_vectors_is_not_named_from_elsewhere_in_the_house(house: Appliance) -> None:
+    # uvicorn takes the address from a proxy on this machine, and from nobody else.
+    status, _, body = house.request(
+        "POST", "/api/reindex", {"to": "http://192.0.2.1:6333"}, {"x-forwarded-for": "192.168.1.7"}
+    )
+    assert status == 403
+    assert b"almanac reindex --to URL" in body
+    assert house.get("/api/reindex")[1]["reindex"] is None
