@@ -14,7 +14,7 @@ import tantivy
 
 from library.errors import IndexUnavailable
 from search.lexical_names import Begun
-from search.query import Filters, Query, parse
+from search.query import Query
 from search.soundness import is_panic
 from search.values import Candidate
 
@@ -53,32 +53,30 @@ class EarlierLexicalIndex:
         except BaseException as error:
             raise self._unavailable(error) from error
         self._search(tantivy.Query.term_query(self._schema, "text", "a", index_option="freq"), 1)
+        self._search(tantivy.Query.all_query(), 1)  # one that does not keep its ids as that version did
         self.count("")
 
-    def search(
-        self, query: str | Query, *, limit: int, shelf: str | None = None, filters: Filters | None = None
-    ) -> list[Candidate]:
+    def search(self, query: Query, *, limit: int) -> list[Candidate]:
         """The best `limit` chunks for any of the query's words; of its filters it knows the shelf alone.
 
         Raises IndexUnavailable where the query asks for what this version did not know.
         """
-        asked = parse(query) if isinstance(query, str) else query
-        wanted = asked.filters if filters is None else filters
+        wanted = query.filters
         if any(getattr(wanted, name) not in ((), None) for name in _SHELF_ONLY) or any(
-            clause.excluded or clause.required for clause in asked.clauses
+            clause.excluded or clause.required for clause in query.clauses
         ):
             raise IndexUnavailable(
                 "The index of words is being rebuilt for this version; filters and operators are understood "
                 "when it is ready, in a few moments."
             )
-        words = dict.fromkeys(token.text for token in self._analyser.pre_tokenize(asked.text).tokens)
+        words = dict.fromkeys(token.text for token in self._analyser.pre_tokenize(query.text).tokens)
         clauses = [
             (tantivy.Occur.Should, self._term("text", word)) for word in list(words)[:_MOST_QUERY_TERMS]
         ]
         if not clauses:
             return []
         matched = tantivy.Query.boolean_query(clauses)
-        shelves = [shelf] if shelf is not None else list(wanted.shelves)
+        shelves = list(wanted.shelves)
         if shelves:
             on_them = tantivy.Query.term_set_query(self._schema, "shelf", shelves)
             matched = tantivy.Query.boolean_query(
@@ -140,7 +138,7 @@ class EarlierLexicalIndex:
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: BaseException) -> BaseException:
-        if not isinstance(error, (OSError, ValueError, KeyError)) and not is_panic(error):
+        if not isinstance(error, (OSError, ValueError, LookupError)) and not is_panic(error):
             return error
         with self._noting:
             self.damage = f"it could not be read ({error})"

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+import tantivy
 
 from ingest import reindexing
 from ingest.index_health import IndexState, vector_health, words_health
@@ -16,9 +18,10 @@ from ingest.reindexing import What
 from ingest.upkeep import VECTORS, WORDS
 from library.errors import Busy, InvalidRequest, NotRunning
 from library.values import DocumentState
-from search.earlier import EarlierLexicalIndex
+from search.earlier import EarlierLexicalIndex, _almanac_1
 from search.generations import mark_schema
-from search.lexical import SCHEMA
+from search.lexical import SCHEMA, LexicalIndex
+from search.query import Filters, parse
 from search.values import Mode, Side
 from tests.ingest.test_indexing import BEES, House, until
 
@@ -260,22 +263,61 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return gate
 
 
+def as_almanac_0_1_left_it(house: House, folder: Path) -> None:
+    """Close the house, and have in that folder the index that Almanac 0.1 would have made of its library."""
+    queue = house.room.stacks.queue
+    chunks = [chunk for document in queue.all_indexed() for chunk in queue.indexed_chunks(document)]
+    house.close()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    schema = (
+        tantivy.SchemaBuilder()
+        .add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+        .add_text_field("document", tokenizer_name="raw", index_option="basic")
+        .add_text_field("shelf", tokenizer_name="raw", index_option="basic")
+        .add_text_field("text", tokenizer_name="almanac_1", index_option="position")
+        .build()
+    )
+    index = tantivy.Index(schema, path=str(folder))
+    index.register_tokenizer("almanac_1", _almanac_1())
+    writer = index.writer(15_000_000, 1)
+    for chunk in chunks:
+        document = tantivy.Document()
+        document.add_text("id", chunk.id)
+        document.add_text("document", chunk.document_id)
+        document.add_text("shelf", chunk.labels.shelf or "")
+        document.add_text("text", chunk.indexed_text)
+        writer.add_document(document)
+    writer.commit()
+    writer.wait_merging_threads()
+    mark_schema(folder, "almanac_1")
+
+
+def test_an_index_of_an_unknown_version_is_replaced_and_filled(house: House) -> None:
+    folder = folder_of(house, WORDS)
+    house.close()
+    mark_schema(folder, "almanac_0")
+    house.open()
+    assert isinstance(house.room.stacks.lexical, LexicalIndex)
+    everything_is_found_again(house)
+
+
 def test_an_index_of_an_earlier_version_answers_until_its_successor_is_whole(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(house, WORDS)
-    house.close()
-    mark_schema(folder, "almanac_0")
+    as_almanac_0_1_left_it(house, folder)
     gate = gated(monkeypatch)
     house.drop("garden/late.md", "# Late\n\nA colony that came with the new version.\n")
     house.open()
     assert isinstance(house.room.stacks.lexical, EarlierLexicalIndex)
     found = house.retriever.search("the Marigolds", mode=Mode.LEXICAL)
     assert [passage.excerpt.text for passage in found.passages[:1]] == ["The colony is called Marigold."]
-    assert house.retriever.search("Marigold", mode=Mode.LEXICAL, shelf="elsewhere").passages == ()
+    elsewhere = msgspec.structs.replace(parse("Marigold"), filters=Filters(shelves=("elsewhere",)))
+    assert house.retriever.search(elsewhere, mode=Mode.LEXICAL).passages == ()
     assert "earlier version" in found.degraded[0]
     health = words_health(house.room.upkeep, house.room.stacks.words, folder)
-    assert (health.state, health.schema) == (IndexState.REBUILDING, "almanac_0")
+    assert (health.state, health.schema) == (IndexState.REBUILDING, "almanac_1")
     assert house.document("garden/late.md") is None  # nothing is read that could not be found
     gate.set()
     house.findable("garden/late.md")
@@ -288,8 +330,7 @@ def test_an_upgrade_that_is_interrupted_is_gone_on_with(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = folder_of(house, WORDS)
-    house.close()
-    mark_schema(folder, "almanac_0")
+    as_almanac_0_1_left_it(house, folder)
     gate = gated(monkeypatch)
     house.open()
     house.close()
