@@ -10,7 +10,7 @@ import pytest
 
 from tests.places import ROOT, embedding_model
 from tests.running import Appliance, running
-from tests.web.test_jobs import FORM, QUIET, Listening
+from tests.web.test_jobs import FORM, QUIET, listening
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(180)]
 
@@ -83,23 +83,23 @@ def test_both_indexes_say_how_they_are(house: Appliance) -> None:
 
 def test_while_it_goes_on_it_is_told_everywhere_and_a_second_is_refused(house: Appliance) -> None:
     assert house.post("/api/ingest/pause", None)[0] == 200
-    listener = Listening(house.url)
     try:
-        assert house.post("/api/reindex", {"what": "vectors"})[0] == 202
-        progress = listener.until("progress", lambda told: told["reindexing"])
-        assert progress["reindexing"]["vectors"] == 0
-        assert house.get("/api/jobs")[1]["ingest"]["reindexing"]["what"] == "vectors"
-        vector = house.get("/status")[1]["indexes"]["vector"]
-        assert (vector["state"], vector["share"]) == ("rebuilding", 0.0)
-        _, _, page = house.request("GET", "/library")
-        assert "Keep the old indexes" in page.decode()
-        assert "The index of vectors is 0% built" in page.decode()
-        status, problem = house.post("/api/reindex", {"what": "lexical"})
-        assert (status, problem["code"]) == (409, "busy")
-        assert "almanac reindex --cancel" in problem["detail"]
-        refused = command(house, "lexical")
-        assert refused.returncode == 1
-        assert "are being rebuilt already" in refused.stderr
+        with listening(house) as listener:
+            assert house.post("/api/reindex", {"what": "vectors"})[0] == 202
+            progress = listener.until("progress", lambda told: told["reindexing"])
+            assert progress["reindexing"]["vectors"] == 0
+            assert house.get("/api/jobs")[1]["ingest"]["reindexing"]["what"] == "vectors"
+            vector = house.get("/status")[1]["indexes"]["vector"]
+            assert (vector["state"], vector["share"]) == ("rebuilding", 0.0)
+            _, _, page = house.request("GET", "/library")
+            assert "Keep the old indexes" in page.decode()
+            assert "The index of vectors is 0% built" in page.decode()
+            status, problem = house.post("/api/reindex", {"what": "lexical"})
+            assert (status, problem["code"]) == (409, "busy")
+            assert "almanac reindex --cancel" in problem["detail"]
+            refused = command(house, "lexical")
+            assert refused.returncode == 1
+            assert "are being rebuilt already" in refused.stderr
     finally:
         given_up = command(house, "--cancel", "--json")
         house.post("/api/ingest/resume", None)
