@@ -28,7 +28,9 @@ _AT_ONCE_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 256 * 1024
 _ZEROS = bytes(_BLOCK_BYTES)
 _LIST = "sealed.json"
-_NOT_THE_ENGINES = frozenset({_LIST, f"{_LIST}.part", "seal.txt", "schema.txt"})
+_SIZES = "largest.json"
+_MAPPED_BYTES = 1024 * 1024
+_NOT_THE_ENGINES = frozenset({_LIST, f"{_LIST}.part", _SIZES, f"{_SIZES}.part", "seal.txt", "schema.txt"})
 
 
 def is_panic(error: BaseException) -> bool:
@@ -114,13 +116,19 @@ def _matches_its_sum(path: Path) -> bool:
 
 
 class VectorFiles:
-    """The files of one Edge shard, and the list of them."""
+    """The files of one Edge shard, and the list of them.
+
+    The large files are mapped whole and only ever grow: one that is shorter
+    than it has been (`largest.json`) was cut, and writing behind its end would
+    end the process. That is known also while there is no list.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._list = folder, folder / _LIST
         self._lock = threading.Lock()
         self._writers = 0
         self._writes = 0
+        self._largest = self._remembered()  # name -> size
         self._sealed: dict[str, tuple[int, int]] | None = (
             None  # name -> size and date, while the list is there
         )
@@ -156,6 +164,7 @@ class VectorFiles:
             with self._lock:
                 self._writers -= 1
                 self._writes += 1  # also for who began to look in the middle of it
+                self._note_sizes()
 
     def seal(self) -> None:
         """Write the list, unless somebody writes meanwhile. Raises OSError."""
@@ -164,6 +173,8 @@ class VectorFiles:
             if self._writers or self._sealed is not None:
                 return
         dated = self._dated()
+        if self._cut_short(dated) is not None:
+            return  # the next look finds it, too
         text = json.dumps({name: [size, _sum(self._folder / name)] for name, (size, _) in dated.items()})
         part = self._list.with_name(f"{_LIST}.part")
         part.write_text(text)
@@ -187,16 +198,55 @@ class VectorFiles:
         except FileNotFoundError:
             # Without one, all that can be told is whether there is anything: the
             # engine makes and removes some of its files after a write, when it likes.
-            return None if self.is_there else "its files are gone"
+            return self._cut_short(self._dated_now()) if self.is_there else "its files are gone"
         except (OSError, ValueError):
             return "the list of its files cannot be read"
-        found = self._differs(listed, there, sealed or {})
+        found = self._differs(listed, there, sealed or {}) or self._cut_short(there)
         with self._lock:
             if self._writes != writes:
                 return None  # somebody wrote meanwhile, and the list was taken away for that
             if found is None:
                 self._sealed = there
         return found
+
+    def _remembered(self) -> dict[str, int]:
+        try:
+            told = json.loads((self._folder / _SIZES).read_text())
+        except (OSError, ValueError):
+            return {}
+        return (
+            {name: size for name, size in told.items() if isinstance(size, int)}
+            if isinstance(told, dict)
+            else {}
+        )
+
+    def _note_sizes(self) -> None:
+        """Remember how large the mapped files are now, if one is new or has grown."""
+        there = self._dated_now()
+        largest = {
+            name: max(size, self._largest.get(name, 0))
+            for name, (size, _) in there.items()
+            if size >= _MAPPED_BYTES or name in self._largest
+        }
+        if largest != self._largest:
+            self._largest = largest
+            part = self._folder / f"{_SIZES}.part"
+            with suppress(OSError):  # then it is known to this process alone
+                part.write_text(json.dumps(largest))
+                part.replace(self._folder / _SIZES)
+
+    def _cut_short(self, there: dict[str, tuple[int, int]]) -> str | None:
+        with self._lock:
+            largest = self._largest
+        cut = (name for name, size in largest.items() if name in there and there[name][0] < size)
+        return next((f"{name} was cut short" for name in cut), None)
+
+    def _dated_now(self) -> dict[str, tuple[int, int]]:
+        """As `_dated`; nothing of a folder that changes or goes meanwhile."""
+        try:
+            return self._dated()
+        except OSError:
+            return {}
 
     def _differs(
         self, listed: object, there: dict[str, tuple[int, int]], sealed: dict[str, tuple[int, int]]
