@@ -4,7 +4,7 @@ import random
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,15 +84,24 @@ def passages(house: Appliance, count: int) -> list[Chosen]:
 _PUT_IN = re.compile(r"(?m)(?:^(?: {2})*|(?<= ))(?:- |\d{1,8}\. )|\||[\[\]]")
 
 
-def is_passage(shown: str, passage: str) -> bool:
-    """Whether these are the passage's letters, each once and in order, white space and list markers aside."""
+def is_passage(shown: str, passage: str, formulas: Sequence[str] = ()) -> bool:
+    """Whether these are the passage's letters, each once and in order, white space and list markers aside.
+
+    A formula is marked whole: of the first and the last one shown, more may be
+    marked than the passage has.
+    """
     pattern, at = [], 0
     for match in _PUT_IN.finditer(passage):
         pattern.append(re.escape(_bare(passage[at : match.start()])))
         pattern.append(f"(?:{re.escape(_bare(match[0]))})?")
         at = match.end()
     pattern.append(re.escape(_bare(passage[at:])))
-    return re.fullmatch("".join(pattern), _bare(shown)) is not None
+    letters = _bare(shown)
+    whole = [formula for formula in map(_bare, formulas) if formula]
+    first = len(whole[0]) - 1 if whole and letters.startswith(whole[0]) else 0
+    last = len(whole[-1]) - 1 if whole and letters.endswith(whole[-1]) else 0
+    cut = f".{{0,{first}}}{''.join(pattern)}.{{0,{last}}}"
+    return re.fullmatch(cut, letters) is not None
 
 
 def _bare(text: str) -> str:
@@ -116,8 +125,9 @@ def test_the_highlighted_text_of_500_passages_is_the_passage(reading_house: Appl
             )
             for mark in marks
         )
+        formulas = ["".join(one.itertext()) for mark in marks for one in mark.iter("math")]
         laid_out += bool(page.xpath("//div[contains(@class, 'laid-out')]"))
-        if not is_passage(shown, passage.text) or len(page.xpath("//*[@id='passage']")) != 1:
+        if not is_passage(shown, passage.text, formulas) or len(page.xpath("//*[@id='passage']")) != 1:
             wrong.append((passage.path, passage.text[:80], shown[:80]))
     assert wrong == []
     in_layout = sum(Path(passage.path).suffix in {".epub", ".md", ".html"} for passage in chosen)
@@ -138,11 +148,14 @@ MARKED = """() => [...document.querySelectorAll('mark.passage')].map(mark =>
   mark.textContent + [...mark.querySelectorAll('img')].map(img => img.alt).join('')).join(' ')"""
 
 
+FORMULAS = "() => [...document.querySelectorAll('mark.passage math')].map(one => one.textContent)"
+
+
 def test_chromium_shows_the_same_and_has_scrolled_to_it(page: Page, reading_house: Appliance) -> None:
     wrong = []
     for passage in passages(reading_house, PASSAGES)[:: PASSAGES // 100]:
         page.goto(f"/read/{passage.document}?at={passage.id}#passage", wait_until="domcontentloaded")
-        if not is_passage(page.evaluate(MARKED), passage.text):
+        if not is_passage(page.evaluate(MARKED), passage.text, page.evaluate(FORMULAS)):
             wrong.append((passage.path, passage.text[:80]))
         else:
             expect(page.locator("#passage")).to_be_in_viewport()
@@ -227,9 +240,8 @@ def test_links_notes_pictures_and_pages_lead_where_they_should(page: Page, readi
     book = reading_house.document("shelf/cistern.epub")
     assert book
     page.goto(f"/read/{book['id']}")
-    assert page.evaluate(
-        "() => [...document.querySelectorAll('.book-text img')].every(i => i.complete && i.naturalWidth)"
-    )
+    loaded = "() => [...document.querySelectorAll('.book-text img')].every(i => i.complete && i.naturalWidth)"
+    reading_house.until(lambda: page.evaluate(loaded), 20)
     page.keyboard.press("]")
     expect(page.get_by_role("heading", name="Chapter 1", exact=True)).to_be_visible()
     page.locator(".b-note").first.click()

@@ -429,9 +429,9 @@ def test_a_rebuild_can_be_given_up_and_nothing_is_lost(house: House, monkeypatch
     assert house.room.stacks.meaning.building is None
     everything_is_found_again(house)
     for side in (WORDS, VECTORS):
-        assert [found.name for found in folder_of(house, side).parent.iterdir()] == [
-            generation_of(house, side)
-        ]
+        only = [generation_of(house, side)]
+        place = folder_of(house, side).parent
+        until(lambda place=place, only=only: [found.name for found in place.iterdir()] == only)
     with pytest.raises(NotRunning):
         reindexer.cancel()
 
