@@ -92,8 +92,9 @@ class Composed:
             if stretch is not None:
                 stretches.append(stretch)
             if mark.opens:
-                exact = stretch is not None
                 number = self._leaf_at(stretch.start) if stretch is not None else None
+                # One that goes on upon the next leaf is shown whole in the recorded text.
+                exact = stretch is not None and number == self._leaf_at(stretch.end - 1)
         if number is None:
             number = self._asked_leaf(asked)
         number = max(0, min(number, len(self._leaves) - 1))
