@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from lxml import html
 
 from ingest.extract import extract
 from ingest.limits import Limits
@@ -113,6 +114,20 @@ def test_a_long_note_is_cut_into_leaves_and_opens_at_the_passage(room: Room) -> 
     every = [room.page(document, leaf=number) for number in range(opened.leaves)]
     begun = [ordinal for leaf in every for ordinal in leaf.sections]
     assert begun == [one.ordinal for one in room.sections["long.md"]]
+
+
+def test_a_passage_that_goes_on_upon_the_next_leaf_is_not_called_exact(room: Room) -> None:
+    path = room.library / "one.md"
+    path.write_text("# One\n\n" + "\n\n".join(f"{n} {'Rain fell on the hill. ' * 50}" for n in range(120)))
+    document = room.read(path)
+    [section] = room.sections["one.md"]
+    found = set()
+    for at in range(0, len(section.text) - 3_000, 3_000):
+        one = room.page(document, marks=(Mark(0, at, at + 3_000, "passage", "passage", True),))
+        marked = "".join(html.fromstring(one.html).xpath("//mark//text()"))
+        assert one.exact == (marked.split() == section.text[at : at + 3_000].split())
+        found.add(one.exact)
+    assert found == {True, False}
 
 
 def test_a_passage_that_is_not_on_the_page_is_not_said_to_be(room: Room) -> None:
