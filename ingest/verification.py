@@ -37,6 +37,8 @@ class Verification:
         """Look at every document that is called findable. Raises IndexUnavailable when an index cannot answer."""
         if self._indexes.words.shortfall is not None:
             raise IndexUnavailable(f"{self._indexes.words.shortfall} Have it verified after that.")
+        if self._catalogue.counts()[DocumentState.FINDABLE]:
+            self._indexes.meaning.serving.embedder.open()  # right after a start it is still being loaded
         for state in (DocumentState.FINDABLE, DocumentState.FINDABLE_WORDS):
             total = self._catalogue.counts()[state]
             done, cursor = 0, None

@@ -14,6 +14,7 @@ from ingest.link import WorkerLink
 from ingest.pipeline import CANCELLED
 from ingest.verification import Verification
 from library.values import DocumentState
+from search.embedder import LazyEmbedder
 from tests.ingest.test_indexing import BEES, House, until
 
 pytestmark = pytest.mark.models
@@ -159,6 +160,16 @@ def test_a_book_is_finished_also_where_somebody_is_always_asking(house: House) -
     with house.room.stacks.precedence.foreground():
         house.drop("s/bees.md")
         house.findable("s/bees.md")
+
+
+def test_right_after_a_start_verification_waits_for_the_embedding_model(house: House) -> None:
+    house.drop("s/bees.md")
+    house.findable("s/bees.md")
+    meaning = house.room.stacks.meaning
+    before = meaning.serving
+    meaning.serving = before._replace(embedder=LazyEmbedder(before.embedder.folder, threads=1))
+    assert not meaning.serving.embedder.ready
+    assert [checked.lost for checked in verification(house).run()] == [None]
 
 
 def test_verification_proves_a_whole_library_and_names_what_is_lost(house: House) -> None:

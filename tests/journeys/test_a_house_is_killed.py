@@ -166,7 +166,8 @@ def test_a_house_that_is_killed_fifty_times_ends_as_one_that_was_not(data_folder
         # What a life had added when it was last asked was durable, so that all lives together added each once.
         assert kept_by_lives + added <= chunks
         # Vectors computed anew: none was taken for that of another chunk when a worker died.
-        _, verified = house.events("/api/ingest/verify", {})[-1]
+        event, verified = house.events("/api/ingest/verify", {})[-1]
+        assert event == "done", verified
         assert (verified["checked"], verified["lost"]) == ([*expected.values()].count("findable"), 0)
         print(f"{of_house} of the house, {of_workers} of workers, {unfinished} while work was left")
         assert unfinished > KILLS // 2
