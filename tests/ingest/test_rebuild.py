@@ -7,7 +7,7 @@ half their length, made here with ONNX itself: a real graph of other dimensions.
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from library.errors import RecordError
 from library.values import DocumentState
+from library.watermark import Watermark
 from search.values import Mode
 from tests.ingest.test_indexing import House, until
 from tests.places import embedding_model
@@ -133,19 +135,38 @@ def test_the_old_index_serves_until_the_new_one_is_whole_and_no_document_is_ever
     assert house.room.stacks.meaning.building is None
 
 
-def test_it_goes_on_after_an_interruption_where_it_stood(house: House, models: Path) -> None:
+def test_it_goes_on_after_an_interruption_where_it_stood(
+    house: House, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled(house, 60)
     house.close()
     house.config = configured(house, models, "other")
+    raise_to, durable = Watermark.raise_to, 0
+
+    def until_interrupted(mark: Watermark, upto: Mapping[str, int]) -> None:
+        nonlocal durable
+        if durable:
+            raise RecordError("The disk is gone.")
+        raise_to(mark, upto)
+        durable = len(upto)
+
+    monkeypatch.setattr(Watermark, "raise_to", until_interrupted)
     house.open()
-    until(lambda: 0 < house.room.pipeline._successor._mark.total() < 60)  # type: ignore[union-attr]
+    until(lambda: "The disk is gone" in str(house.room.pipeline.trouble))
     house.close()
+    assert 0 < durable < 60
+    computed_later = 0
+
+    def counted(mark: Watermark, upto: Mapping[str, int]) -> None:
+        nonlocal computed_later
+        raise_to(mark, upto)
+        computed_later += len(upto)
+
+    monkeypatch.setattr(Watermark, "raise_to", counted)
     house.open()
-    building = house.room.stacks.meaning.building
-    if building is not None:
-        assert building.vectors.count() > 0
-    until(lambda: house.room.stacks.meaning.building is None)
-    assert house.room.stacks.vectors.count() == house.room.stacks.lexical.count()
+    until(lambda: house.room.stacks.meaning.serving.model.startswith("other"))
+    assert durable + computed_later == 60
+    assert house.room.stacks.vectors.count() == house.room.stacks.lexical.count() == 60
     assert house.catalogue.counts()[DocumentState.FINDABLE] == 60
 
 
