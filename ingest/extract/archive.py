@@ -31,6 +31,15 @@ _LOCKS = (  # a file in META-INF → whose lock it is
 )
 _PLAIN_STARTS = (b"<?xml", b"<!doctype", b"<html", b"<svg")
 _ENCRYPTED = 0x1  # the bit of a member's flags
+_UNPACKING_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _SMALL_BYTES = 4 * MIB  # below this no ratio matters: an empty table packs a thousandfold and harms nobody
 
 
@@ -87,13 +96,24 @@ class Archive:
     def names(self, ending: str) -> list[str]:
         return [name for name in self._zip.namelist() if name.lower().endswith(ending)]
 
+    def beginning(self, name: str, most: int) -> bytes | None:
+        """The first bytes of a file, at most so many; None if they cannot be had."""
+        member = self._member(name)
+        if member is None or member.flag_bits & _ENCRYPTED:
+            return None
+        try:
+            with self._zip.open(member) as packed:
+                return packed.read(most)
+        except _UNPACKING_ERRORS:
+            return None
+
     def read(self, name: str) -> bytes | None:
         """Unpack one text, or None if there is no such file.
 
         Raises UnreadableFile if it is damaged, locked or unpacks beyond the limits.
         """
-        member = self._members.get(name) or self._members.get(_folded(name))
-        if member is None or member.is_dir() or stat.S_ISLNK(member.external_attr >> 16):
+        member = self._member(name)
+        if member is None:
             return None
         most = min(self._limits.max_member_mib * MIB, self._limits.max_expanded_mib * MIB - self._unpacked)
         ratio = member.file_size / max(member.compress_size, 1)
@@ -106,20 +126,19 @@ class Archive:
         try:
             with self._zip.open(member) as packed:
                 content = packed.read(most + 1)  # never trust the size the archive states
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            struct.error,
-            EOFError,
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:
+        except _UNPACKING_ERRORS as error:
             raise damaged(f"“{one_line(member.filename)[:80]}” inside it cannot be unpacked") from error
         if len(content) > most:
             raise self._bomb(member)
         self._unpacked += len(content)
         return content
+
+    def _member(self, name: str) -> zipfile.ZipInfo | None:
+        """A regular file of the archive."""
+        member = self._members.get(name) or self._members.get(_folded(name))
+        if member is None or member.is_dir() or stat.S_ISLNK(member.external_attr >> 16):
+            return None
+        return member
 
     def read_xml(self, name: str) -> bytes | None:
         """The same, as UTF-8 without a document type: no entity survives for a parser to expand."""

@@ -66,8 +66,8 @@ class Targets(Protocol):
     def link(self, address: str) -> str | None:
         """The address in the reader for one that leads into the book, or None."""
 
-    def picture(self, address: str) -> str | None:
-        """The address under which a picture of the book is served, or None."""
+    def picture(self, address: str) -> tuple[str, tuple[int, int] | None] | None:
+        """Where a picture of the book is served, and its width and height if it states them; or None."""
 
 
 class Cleaned(NamedTuple):
@@ -219,11 +219,8 @@ class _Cleaning:
         self._anchor(id_)
         described = UNSEEN.sub("", composed(element.get("alt") or ""))[:_MOST_ALT]
         told = described.strip() and not FILE_NAME.fullmatch(described.strip())
-        address = self._targets.picture((element.get("src") or "").strip())
-        if address is not None:
-            markup = (
-                f'<img src="{escape(address)}" alt="{escape(described)}" loading="lazy" decoding="async">'
-            )
+        markup = self._picture(element.get("src"), described)
+        if markup is not None:
             self._tokens.append(Whole(markup, described if told and not self._untold else ""))
         elif described.strip():
             self._open("span", ' class="b-alt"', "")
@@ -234,12 +231,21 @@ class _Cleaning:
     def drawn_picture(self, element: Any, id_: str) -> tuple[bool, None]:
         """A picture inside a drawing, as many covers are."""
         self._anchor(id_)
-        address = self._targets.picture((element.get(_XLINK) or element.get("href") or "").strip())
-        if address is not None:
-            self._tokens.append(
-                Whole(f'<img src="{escape(address)}" alt="" loading="lazy" decoding="async">')
-            )
+        markup = self._picture(element.get(_XLINK) or element.get("href"), "")
+        if markup is not None:
+            self._tokens.append(Whole(markup))
         return True, None
+
+    def _picture(self, source: str | None, described: str) -> str | None:
+        """With its size where it is known: what comes late must not push away what was scrolled to."""
+        found = self._targets.picture((source or "").strip())
+        if found is None:
+            return None
+        address, size = found
+        room = "" if size is None else f' width="{size[0]}" height="{size[1]}"'
+        return (
+            f'<img src="{escape(address)}" alt="{escape(described)}"{room} loading="lazy" decoding="async">'
+        )
 
     def formula(self, element: Any, id_: str) -> tuple[bool, None]:
         self._anchor(id_)

@@ -1,4 +1,4 @@
-"""Pictures: what a browser may be given as a picture out of a book.
+"""Pictures: what a browser may be given as a picture out of a book, and how much room it takes.
 
 Pure. A name says nothing: the first bytes and the size they state decide. Its
 hard rule: what is not one of these kinds, or would unpack to more than a
@@ -6,12 +6,14 @@ screen can use, is not served at all.
 """
 
 import struct
+from collections.abc import Callable
 
 from ingest.extract.outline import MIB
 
 MOST_BYTES = 32 * MIB
 _MOST_PIXELS = 100_000_000
 _MOST_SIDE = 32_767
+_BEGINNINGS = (32 * 1024, MIB)  # bytes: a photograph may carry a good deal before it states its size
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -20,11 +22,23 @@ def media_type(content: bytes) -> str | None:
     if len(content) > MOST_BYTES:
         return None
     found = _kind(content)
-    if found is None:
-        return None
-    type_, (width, height) = found
-    fits = 0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and width * height <= _MOST_PIXELS
-    return type_ if fits else None
+    return found[0] if found is not None and _fits(*found[1]) else None
+
+
+def stated_size(beginning: Callable[[int], bytes | None]) -> tuple[int, int] | None:
+    """Width and height in pixels, or None if they are not stated; `beginning` gives so many first bytes."""
+    for most in _BEGINNINGS:
+        content = beginning(most)
+        if not content:
+            return None
+        found = _kind(content)
+        if found is not None:
+            return found[1] if _fits(*found[1]) else None
+    return None
+
+
+def _fits(width: int, height: int) -> bool:
+    return 0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and width * height <= _MOST_PIXELS
 
 
 def _kind(content: bytes) -> tuple[str, tuple[int, int]] | None:

@@ -9,7 +9,9 @@ import os
 import posixpath
 import sys
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -62,16 +64,19 @@ class Press:
             key = (asked.path, asked.address, asked.part, status.st_mtime_ns, status.st_size, of_record)
             found = self._kept.pop(key, None)
             if found is None:
-                source = open_part(path, asked.format, asked.part, self._limits, address=asked.address)
-                part = asked.part or source.parts[0]
-                found = Composed(source, asked.sections, address=asked.address, part=part)
+                beside = partial(self._beginning_beside, asked.path)
+                with open_part(
+                    path, asked.format, asked.part, self._limits, address=asked.address, beside=beside
+                ) as source:
+                    part = asked.part or source.parts[0]
+                    found = Composed(source, asked.sections, address=asked.address, part=part)
         self._kept[key] = found
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return found
 
     def _picture(self, asked: Picture) -> Pictured:
-        content = self._out_of_book(asked) if asked.format == "epub" else self._beside(asked)
+        content = self._out_of_book(asked) if asked.format == "epub" else self._whole_beside(asked)
         if content is not None:
             if (type_ := media_type(content)) is not None:
                 return Pictured(content, type_)
@@ -83,15 +88,28 @@ class Press:
         with pinned(self._library, asked.path, self._scratch) as path, Archive(path, self._limits) as archive:
             return archive.read(asked.name)
 
-    def _beside(self, asked: Picture) -> bytes | None:
-        """A picture of a note or saved page: in its folder or below it, never above."""
-        name = posixpath.normpath(asked.name)
-        if name.startswith(("/", "../")) or name in (".", ".."):
-            return None
-        with open_inside(self._library, posixpath.join(posixpath.dirname(asked.path), name)) as opened:
+    def _whole_beside(self, asked: Picture) -> bytes | None:
+        with self._beside(asked.path, asked.name) as opened:
             if os.fstat(opened.fileno()).st_size > MOST_BYTES:
                 return None
             return opened.read()
+
+    def _beginning_beside(self, path: str, name: str, most: int) -> bytes | None:
+        try:
+            with self._beside(path, name) as opened:
+                return opened.read(most)
+        except (OSError, UnreadableFile):
+            return None
+
+    def _beside(self, path: str, name: str) -> BinaryIO:
+        """A picture of a note or saved page: in its folder or below it, never above.
+
+        Raises OSError, and UnreadableFile for a name that leads elsewhere.
+        """
+        name = posixpath.normpath(name)
+        if name.startswith(("/", "../")) or name in (".", ".."):
+            raise UnreadableFile(_NO_PICTURE)
+        return open_inside(self._library, posixpath.join(posixpath.dirname(path), name))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ SENTENCES = (
     "Marigold seed keeps four years in a dry jar [if the jar is sealed with wax].",
     "In 1984 the well ran dry for eleven days; since then two buckets stand ready.",
 )
+PLATES = 6
 HEBREW = "הבאר שבחצר עמוקה מאוד, ומימיה צלולים וקרים גם בקיץ. מי ששואב בערב לוקח עמו פנס."
 JAPANESE = "山路を登りながら、こう考えた。智に働けば角が立つ。情に棹させば流される。"
 
@@ -23,7 +24,7 @@ def png(width: int = 2, height: int = 2) -> bytes:
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
-    rows = b"".join(b"\0" + b"\x99" * width for _ in range(min(height, 64)))
+    rows = (b"\0" + b"\x99" * width) * height
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
@@ -80,6 +81,16 @@ def put_books(library: Path) -> None:
         shelf / "japanese.epub",
         {"c.xhtml": xhtml(f"<h1>草枕</h1>{japanese}").replace("<html ", '<html lang="ja" ')},
         metadata="<dc:title>草枕</dc:title><dc:language>ja</dc:language>",
+    )
+    plates = "".join(
+        f'<h2>Plate {n}</h2><figure><img src="plates/{n}.png" alt=""/></figure><p>{SENTENCES[n % 5]}</p>'
+        for n in range(PLATES)
+    )
+    write_epub(
+        shelf / "plates.epub",
+        {"c.xhtml": xhtml(f"<h1>Plates</h1>{plates}")},
+        metadata="<dc:title>Plates</dc:title><dc:language>en</dc:language>",
+        extra={f"OEBPS/plates/{n}.png": png(600, 900 + n) for n in range(PLATES)},
     )
     lines = [f"- {sentence}\n" for sentence in SENTENCES]
     parts = [

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 from lxml import html
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.browser.reader_books import put_books, put_hostile_books
+from tests.browser.reader_books import PLATES, put_books, put_hostile_books
 from tests.places import SHARED_DATA, embedding_model
 from tests.running import Appliance, running
 
@@ -28,6 +28,7 @@ class Chosen(NamedTuple):
     document: str
     path: str
     text: str
+    section: int
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,11 @@ def _all_read(appliance: Appliance) -> bool:
 
 
 def passages(house: Appliance, count: int) -> list[Chosen]:
-    """A random choice over all documents, at least some of every document."""
+    """A random choice over all documents, at least some of every document; those of one book one after another."""
     record = sqlite3.connect(f"file:{house.folder}/data/record.sqlite3?mode=ro", uri=True)
     try:
         rows = record.execute(
-            'SELECT c.id, c.document_id, d.path, substr(s.text, c.start + 1, c."end" - c.start) FROM chunks c '
+            'SELECT c.id, c.document_id, d.path, substr(s.text, c.start + 1, c."end" - c.start), c.section FROM chunks c '
             "JOIN documents d ON d.id = c.document_id JOIN sections s ON s.document_id = c.document_id "
             "AND s.ordinal = c.section WHERE d.state NOT IN ('failed', 'missing')"
         ).fetchall()
@@ -77,7 +78,7 @@ def passages(house: Appliance, count: int) -> list[Chosen]:
     found: list[Chosen] = []
     while len(found) < count and any(by_book.values()):
         found += [waiting.pop() for waiting in by_book.values() if waiting]
-    return found[:count]
+    return sorted(found[:count], key=lambda passage: (passage.document, passage.section))
 
 
 # What extraction puts between the book's words, and a page shows in its own way or not at all.
@@ -153,13 +154,32 @@ FORMULAS = "() => [...document.querySelectorAll('mark.passage math')].map(one =>
 
 def test_chromium_shows_the_same_and_has_scrolled_to_it(page: Page, reading_house: Appliance) -> None:
     wrong = []
-    for passage in passages(reading_house, PASSAGES)[:: PASSAGES // 100]:
+    for passage in passages(reading_house, PASSAGES):
         page.goto(f"/read/{passage.document}?at={passage.id}#passage", wait_until="domcontentloaded")
         if not is_passage(page.evaluate(MARKED), passage.text, page.evaluate(FORMULAS)):
             wrong.append((passage.path, passage.text[:80]))
         else:
             expect(page.locator("#passage")).to_be_in_viewport()
     assert wrong == []
+
+
+def test_pictures_that_come_late_do_not_push_the_passage_away(page: Page, reading_house: Appliance) -> None:
+    arriving: list[Route] = []
+    page.route(re.compile(r"/picture\?"), lambda picture: arriving.append(picture))  # noqa: PLW0108 - it is given attributes
+    [hit, *_] = reading_house.get("/api/search", q=f'"Plate {PLATES - 1}" title:plates')[1]["items"]
+    page.goto(hit["passage"]["href"], wait_until="domcontentloaded")
+    mark = page.locator("#passage")
+    expect(mark).to_be_in_viewport()
+    height = page.evaluate("document.documentElement.scrollHeight")
+    last = page.locator("figure img").last
+    expect(last).to_have_js_property("naturalHeight", 0)
+    while not arriving:
+        page.wait_for_timeout(100)
+    for picture in arriving:
+        picture.continue_()
+    expect(last).to_have_js_property("naturalHeight", 899 + PLATES)
+    assert page.evaluate("document.documentElement.scrollHeight") == height
+    expect(mark).to_be_in_viewport()
 
 
 def test_nothing_of_a_hostile_book_runs_and_nothing_is_asked_of_anyone_else(

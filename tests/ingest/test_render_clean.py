@@ -22,8 +22,8 @@ class Everything:
     def link(self, address: str) -> str | None:
         return None if ":" in address else f"/read/x?part={address}"
 
-    def picture(self, address: str) -> str | None:
-        return None if ":" in address or not address else "/read/x/picture?name=p"
+    def picture(self, address: str) -> tuple[str, tuple[int, int] | None] | None:
+        return None if ":" in address or not address else ("/read/x/picture?name=p", None)
 
 
 def shown(body: str) -> str:

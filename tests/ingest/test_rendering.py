@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import signal
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,31 @@ def test_a_picture_comes_with_the_type_its_bytes_have(room: Room) -> None:
     for name in ("OEBPS/b.png", "OEBPS/c.xhtml", "nowhere.png", "../p.epub"):
         with pytest.raises(UnreadableFile):
             room.renderer.picture(document, name)
+
+
+def test_room_is_kept_for_a_picture_that_states_its_size(room: Room) -> None:
+    pictures = "".join(f'<img src="{name}.png" alt="{name}"/>' for name in ("plate", "page", "bomb", "gone"))
+    bomb = bytearray(png())
+    bomb[16:24] = struct.pack(">II", 60_000, 60_000)
+    book = write_epub(
+        room.library / "p.epub",
+        {"c.xhtml": xhtml(f"<p>Text</p>{pictures}")},
+        extra={
+            "OEBPS/plate.png": png(30, 40),
+            "OEBPS/page.png": b"<html>",
+            "OEBPS/bomb.png": bytes(bomb),
+        },
+    )
+    note = room.library / "n.md"
+    note.write_text("# Note\n\n![plate](in/plate.png) ![away](../p.png) ![gone](gone.png)\n")
+    (note.parent / "in").mkdir()
+    (note.parent / "in" / "plate.png").write_bytes(png(50, 60))
+    for path, expected in (
+        (book, {"plate": ("30", "40"), "page": (None, None), "bomb": (None, None)}),
+        (note, {"plate": ("50", "60"), "gone": (None, None)}),
+    ):
+        shown = html.fromstring(room.page(room.read(path)).html).iter("img")
+        assert {one.get("alt"): (one.get("width"), one.get("height")) for one in shown} == expected
 
 
 def test_the_worker_runs_only_while_somebody_reads(tmp_path: Path) -> None:
