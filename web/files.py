@@ -46,7 +46,10 @@ def document_file(
 def handed_out(
     request: Request[Any, Any, Any], house: House, document_id: str, *, inline: bool = False
 ) -> Response[Any]:
-    """The response that sends a document's file. `inline` for a viewer, otherwise it is to be kept.
+    """The response that sends a document's file, to be kept.
+
+    `inline` for a PDF that is to be shown: the browser's own viewer, which
+    refuses to open in a sandbox, runs nothing of it as a page of ours.
 
     Blocking until the file is open. Raises DocumentNotFound, FileGone and UnreadableFile.
     """
@@ -56,11 +59,12 @@ def handed_out(
     headers = {
         "content-type": media_type(remembered.path),
         "content-disposition": disposition(remembered.path.rpartition("/")[2], inline=inline),
-        "content-security-policy": _SANDBOX,
         "accept-ranges": "bytes",
         "etag": f'"{original.version}"',
         "cache-control": "no-cache",
     }
+    if not inline:
+        headers["content-security-policy"] = _SANDBOX
     changed_s = original.look.mtime_ns // 1_000_000_000
     if 0 < changed_s <= time.time():  # a date in the future would make every later edition look unchanged
         headers["last-modified"] = formatdate(changed_s, usegmt=True)

@@ -5,14 +5,14 @@ rule: everything that is there can be reached by following links, by a client
 that knows no facet, no search and no number of pages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from library.errors import IndexUnavailable, InvalidRequest
 from library.holdings import Choice, Group, Groups, Listed, Order, merged, primary
-from library.values import Document, DocumentState
+from library.values import Document, DocumentState, Shelf
 from search.query import parse
 from web.house import House
 from web.opds_feed import (
@@ -80,70 +80,27 @@ def new(house: House, asked: Asked) -> Feed:
 
 def letters(house: House, _: Asked) -> Feed:
     """A signpost for each letter that titles begin with."""
-    return _signposts(
-        house,
-        "By first letter",
-        "/letters",
-        [
-            Signpost(
-                "0–9 and others" if group.name == "#" else group.name.upper(),
-                f"{counted(group.documents)}.",
-                to("/titles", {"letter": group.name}),
-                documents=group.documents,
-            )
-            for group in house.holdings.letters()
-        ],
-    )
+    named = {"#": "0–9 and others"}
+    groups = [(group, named.get(group.name, group.name.upper())) for group in house.holdings.letters()]
+    return _signposts(house, "By first letter", "/letters", _leading("letter", groups))
 
 
 def shelves(house: House, _: Asked) -> Feed:
     """A signpost for each shelf."""
-    return _signposts(
-        house,
-        "Shelves",
-        "/shelves",
-        [
-            Signpost(
-                shelf.name,
-                f"{counted(shelf.documents)}.",
-                to("/titles", {"shelf": shelf.name}),
-                documents=shelf.documents,
-            )
-            for shelf in house.catalogue.shelves()
-        ],
-    )
+    groups = [(shelf, shelf.name) for shelf in house.catalogue.shelves()]
+    return _signposts(house, "Shelves", "/shelves", _leading("shelf", groups))
 
 
 def languages(house: House, _: Asked) -> Feed:
     """A signpost for each language, the commonest first."""
-    return _signposts(
-        house,
-        "Languages",
-        "/languages",
-        [
-            Signpost(
-                language_name(group.name),
-                f"{counted(group.documents)}.",
-                to("/titles", {"language": group.name}),
-                documents=group.documents,
-            )
-            for group in house.holdings.counted(Choice())["language"]
-        ],
-    )
+    groups = [(group, language_name(group.name)) for group in house.holdings.counted(Choice())["language"]]
+    return _signposts(house, "Languages", "/languages", _leading("language", groups))
 
 
 def authors(house: House, asked: Asked) -> Feed:
     """A signpost for each author, a page at a time."""
     page = house.holdings.authors(limit=LIST_LIMIT, cursor=asked.cursor)
-    signposts = [
-        Signpost(
-            group.name,
-            f"{counted(group.documents)}.",
-            to("/titles", {"author": group.name}),
-            documents=group.documents,
-        )
-        for group in page.groups
-    ]
+    signposts = _leading("author", [(group, group.name) for group in page.groups])
     feed = _signposts(house, "Authors", "/authors", signposts)
     return _paged(feed, "/authors", {}, page, asked.cursor)
 
@@ -196,6 +153,19 @@ def _documents(house: House, asked: Asked, path: str, order: Order, title: str) 
         facets=() if asked.cursor else facets(path, narrowed, house.holdings.counted(asked.choice)),
     )
     return _paged(feed, path, narrowed, page, asked.cursor)
+
+
+def _leading(kind: str, groups: Iterable[tuple[Group | Shelf, str]]) -> list[Signpost]:
+    """To the documents of each group, under the title given beside it."""
+    return [
+        Signpost(
+            title,
+            f"{counted(group.documents)}.",
+            to("/titles", {kind: group.name}),
+            documents=group.documents,
+        )
+        for group, title in groups
+    ]
 
 
 def _signposts(house: House, title: str, here: str, signposts: Sequence[Signpost]) -> Feed:

@@ -1,32 +1,28 @@
 """Reading: a book in the browser, open at the passage; find in it, its pictures, its file.
 
 Every page works without scripts. What a book brings is served under headers
-stricter than our own pages': a picture is a picture and a file is a file,
-whatever is in them. Its hard rule: nothing of a book runs, and nothing of it is loaded from anywhere else.
+stricter than our own pages': a picture is a picture, whatever is in it. Its
+hard rule: nothing of a book runs, and nothing of it is loaded from anywhere else.
 """
 
 import hashlib
-import mimetypes
-from collections.abc import Iterator
-from pathlib import PurePosixPath
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response, get, route
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response import Stream, Template
+from litestar.response import Template
 
-from ingest.pinned import open_inside
 from library.errors import NotFoundError, UnreadableFile
 from library.values import Document, DocumentState, Excerpt, Section
 from search.within import Span
+from web.files import handed_out
 from web.house import House
 from web.opening import Asked, Leaf, Opening, contents
 from web.shapes import document_shape, page_of
 
-_PIECE_BYTES = 256 * 1024
 _MOST_HITS_SHOWN = 200
 _AROUND_CHARS = 90
 _UNSEEN = (DocumentState.MISSING, DocumentState.FAILED)
@@ -127,34 +123,12 @@ def cover(request: Request[Any, Any, Any], state: State, document_id: FromPath[s
     return _pictured(request, house, document, document.cover)
 
 
-@get("/read/{document_id:str}/file", sync_to_thread=True)
-def file(state: State, document_id: FromPath[str], download: FromQuery[bool] = False) -> Stream:
+@route("/read/{document_id:str}/file", http_method=["GET", "HEAD"], sync_to_thread=True)
+def file(request: Request[Any, Any, State], state: State, document_id: FromPath[str]) -> Response[Any]:
     """The document's own file. Only a PDF is shown in the browser; anything else is saved."""
     house: House = state.house
-    document = _seen(house, document_id)
-    try:
-        content = open_inside(house.library_folder, document.path)
-    except OSError as error:
-        raise Gone(
-            f"The file of “{document.title}” cannot be opened. It may have been moved or removed."
-        ) from error
-    name = PurePosixPath(document.path).name
-    shown = document.format == "pdf" and not download
-    type_ = "application/pdf" if document.format == "pdf" else mimetypes.guess_type(name)[0]
-    disposition = "inline" if shown else "attachment"
-    # A browser's own PDF viewer refuses to open in a sandbox. It runs nothing of a PDF as a page of ours.
-    locked = {} if shown else _LOCKED
-    return Stream(
-        lambda: _pieces(content),
-        media_type=type_ if shown or document.format == "epub" else "application/octet-stream",
-        headers=locked | {"content-disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}"},
-    )
-
-
-def _pieces(content: BinaryIO) -> Iterator[bytes]:
-    with content:
-        while piece := content.read(_PIECE_BYTES):
-            yield piece
+    shown = house.catalogue.document(document_id).format == "pdf"
+    return handed_out(request, house, document_id, inline=shown)
 
 
 def _pictured(

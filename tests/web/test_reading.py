@@ -70,18 +70,19 @@ def test_every_answer_has_the_strict_headers(books: Appliance, path: str) -> Non
 
 def test_pictures_and_files_are_sandboxed_and_only_a_pdf_is_shown(books: Appliance) -> None:
     book, pdf = address(books, "shelf/cistern.epub"), address(books, "shelf/sheet.pdf")
-    for path in (f"{book}/picture?name=OEBPS/images/well.png", f"{book}/file", f"{pdf}/file?download=true"):
+    for path in (
+        f"{book}/picture?name=OEBPS/images/well.png",
+        f"{book}/file",
+        f"{address(books, 'worse/worse.html')}/file",
+    ):
         policies = all_headers(books, path, "content-security-policy")
         assert any("sandbox" in policy for policy in policies), path
     assert books.request("GET", f"{book}/file")[1]["content-disposition"].startswith("attachment; ")
     status, headers, body = books.request("GET", f"{pdf}/file")
     assert (status, headers["content-type"], body[:5]) == (200, "application/pdf", b"%PDF-")
-    assert headers["content-disposition"] == "inline; filename*=UTF-8''sheet.pdf"
-    assert books.request("GET", f"{pdf}/file?download=true")[1]["content-disposition"].startswith(
-        "attachment; "
-    )
-    page = address(books, "worse/worse.html")
-    assert books.request("GET", f"{page}/file")[1]["content-type"] == "application/octet-stream"
+    assert headers["content-disposition"].startswith("inline; ")
+    page = books.request("GET", f"{address(books, 'worse/worse.html')}/file")[1]
+    assert page["content-disposition"].startswith("attachment; ")
 
 
 def all_headers(books: Appliance, path: str, name: str) -> list[str]:
@@ -166,7 +167,6 @@ def test_a_book_that_could_not_be_read_shows_nothing_of_itself(books: Appliance,
         status, _, body = books.request("GET", here + query)
         assert status == 200
         assert b"quince jelly" not in body
-    assert books.request("GET", f"{here}/file")[0] == 404
 
 
 def test_files_whose_names_differ_only_in_case_are_two_parts(books: Appliance, tmp_path: Path) -> None:
