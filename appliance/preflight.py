@@ -20,7 +20,8 @@ from appliance.vector_places import server_settings
 from library.errors import AlmanacError
 from llm.gguf import inspect
 from search.embedder import MODEL_FILE, TOKENIZER_FILE
-from search.vectors.server import reach, shown
+from search.vectors.server import reach
+from search.vectors.troubles import shown
 
 _TIGHT_DISK_MIB = 1024
 _TIGHT_MEMORY_MIB = 1024

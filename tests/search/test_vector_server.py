@@ -21,7 +21,8 @@ from appliance.preflight import Outcome, _vector_server
 from appliance.vector_places import server_settings
 from library.errors import ConfigurationError, IndexUnavailable
 from library.values import IndexedChunk, Labels
-from search.vectors.server import ServerIndex, ServerSettings, reach, shown
+from search.vectors.server import ServerIndex, ServerSettings, reach
+from search.vectors.troubles import shown
 from tests.places import ROOT
 
 D = 4
