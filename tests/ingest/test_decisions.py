@@ -134,12 +134,12 @@ def test_workers_are_held_while_somebody_waits_and_let_go_afterwards(house: Hous
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     with house.room.stacks.precedence.foreground():
-        until(stopped, 2)
+        until(stopped, 20)
         before = house.document("s/long.md")
         time.sleep(1)
         assert stopped()
         assert house.document("s/long.md") == before
-    until(lambda: not stopped(), 2)
+    until(lambda: not stopped(), 20)
     house.findable("s/long.md")
 
 
