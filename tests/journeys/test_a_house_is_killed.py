@@ -175,7 +175,8 @@ def test_a_house_that_is_killed_fifty_times_ends_as_one_that_was_not(data_folder
         assert of_workers > KILLS // 5
         for n in rng.sample(range(FILES), 20):
             path = next(path for path in expected if f"book{n}." in path)
-            items = house.get("/api/search", q=f"book{n} {n}")[1]["items"]
+            # By words alone: to the embedding model five hundred heaps of the same words mean much the same.
+            items = house.get("/api/search", q=f"book{n} {n}", mode="words")[1]["items"]
             assert (path in {item["document"]["path"] for item in items}) == (expected[path] == "findable")
         assert house.stop() == 0
     except BaseException:
