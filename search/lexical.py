@@ -28,6 +28,7 @@ from search.query import Query
 from search.soundness import is_panic
 from search.spelling import corrected
 from search.values import Candidate
+from search.vocabulary import Vocabulary
 
 # The name of what is indexed and how it is analysed. Change it with either: an
 # index of another name is built anew beside the old one, which serves until then.
@@ -90,9 +91,8 @@ class LexicalIndex:
         A query that only filters or excludes finds all that is left, in a
         stable order. One that asks for nothing finds nothing.
         """
-        asking = self._asking()
         with self._reads():
-            ranked = asking.ranked(query)
+            ranked = self._asking.ranked(query)
             return [] if ranked is None else self._run(ranked, limit)
 
     def permitted(self, query: Query, chunk_ids: Sequence[str]) -> set[str]:
@@ -100,7 +100,7 @@ class LexicalIndex:
         if not chunk_ids:
             return set()
         with self._reads():
-            allowed = self._asking().permitted(query, chunk_ids)
+            allowed = self._asking.permitted(query, chunk_ids)
             return {candidate.id for candidate in self._run(allowed, len(chunk_ids))}
 
     def corrected(self, query: Query) -> str | None:
@@ -109,18 +109,18 @@ class LexicalIndex:
         None when every word is known, or it is not sure by what to replace one.
         """
         with self._reads():
-            unknown = self._asking().unknown(query)
-            return corrected(query.typed, unknown, self._index.searcher()) if unknown else None
+            unknown = self._asking.unknown(query)
+            return corrected(query.typed, unknown, self._vocabulary.near) if unknown else None
 
     def resembling(self, query: Query) -> tuple[str, ...]:
         """The words that were searched for, at less weight, instead of those that no book holds; for marking."""
         with self._reads():
-            return tuple(self._asking().resembling(query))
+            return tuple(self._asking.resembling(query))
 
     def beginning_as(self, typed: str, most: int) -> Begun:
         """Titles, authors, headings and words that go on as typed, at most `most` of each."""
         with self._reads():
-            names = LexicalNames(self._schema, self._index.searcher(), self._asking())
+            names = LexicalNames(self._schema, self._index.searcher(), self._asking)
             return names.beginning_as(typed, most)
 
     def contains(self, wanted: Iterable[tuple[Sequence[str], str]]) -> list[bool]:
@@ -128,7 +128,7 @@ class LexicalIndex:
 
         The proof behind *findable*. Words are as they stand in the text.
         """
-        asking, searcher = self._asking(), self._index.searcher()
+        asking, searcher = self._asking, self._index.searcher()
         found = []
         for words, chunk_id in wanted:
             with self._reads():
@@ -190,13 +190,13 @@ class LexicalIndex:
             raise IndexUnavailable("The lexical index is closed.")
         return self._writer
 
-    def _asking(self) -> LexicalQuery:
-        return LexicalQuery(self._schema, self._index.searcher(), self._families)
-
     def _reload(self) -> None:
         self._index.reload()
-        held = self._index.searcher().terms_with_prefix("family", "", limit=_MOST_FAMILIES)
-        self._families = tuple(name for name, _ in held) or (ENGLISH,)
+        searcher = self._index.searcher()
+        held = searcher.terms_with_prefix("family", "", limit=_MOST_FAMILIES)
+        families = tuple(name for name, _ in held) or (ENGLISH,)
+        self._vocabulary = Vocabulary(searcher)
+        self._asking = LexicalQuery(self._schema, self._vocabulary, families)
 
     def _run(self, query: tantivy.Query, limit: int) -> list[Candidate]:
         searcher = self._index.searcher()

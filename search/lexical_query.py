@@ -10,6 +10,7 @@ weighed as if it occurred as often as all of them together: a language with few
 books is not preferred for having few.
 """
 
+import functools
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -18,7 +19,7 @@ import tantivy
 
 from search.analysis import ENGLISH, folded, is_stop_word, query_terms, surface
 from search.query import MOST_TERMS, Clause, Field, Filters, Query, Term
-from search.spelling import near
+from search.vocabulary import Vocabulary
 
 # What a match in a field weighs beside one in the text. See docs/experiments.md.
 WEIGHTS = {"text": 1.0, "headings": 0.2, "title": 0.2, "authors": 0.5}
@@ -41,13 +42,14 @@ class _Word(NamedTuple):
 
     typed: str
     forms: tuple[tuple[str, str], ...]
+    bare: tuple[str, ...]  # as it stands
 
 
 class LexicalQuery:
     """A query against one state of the index. `families` are the analyses that this state holds."""
 
-    def __init__(self, schema: tantivy.Schema, searcher: tantivy.Searcher, families: Sequence[str]) -> None:
-        self._schema, self._searcher, self._families = schema, searcher, families
+    def __init__(self, schema: tantivy.Schema, vocabulary: Vocabulary, families: tuple[str, ...]) -> None:
+        self._schema, self._vocabulary, self._families = schema, vocabulary, families
 
     def ranked(self, query: Query) -> tantivy.Query | None:
         """What `query` finds, with its score; None when it asks for nothing."""
@@ -86,27 +88,25 @@ class LexicalQuery:
 
     def unknown(self, query: Query) -> list[str]:
         """The wanted words, as typed, that stand nowhere in the index in any form."""
-        found: dict[str, None] = {}
-        for clause in query.clauses:
-            for term in clause.any_of if not clause.excluded else ():
-                for word in self._words(term.text) if not term.prefix else ():
-                    if not self._is_known(word):
-                        found.setdefault(word.typed)
-        return list(found)
+        return list(dict.fromkeys(word.typed for word in self._unknown(query)))
 
     def resembling(self, query: Query) -> list[str]:
         """The words that are looked for beside those that stand nowhere in the index."""
-        found = [
-            near(form, self._searcher)[:_MOST_NEAR] for word in self.unknown(query) for form in surface(word)
-        ]
-        return list(dict.fromkeys(one.text for some in found for one in some))
+        near = (self._vocabulary.near(form) for word in self._unknown(query) for form in word.bare)
+        return list(dict.fromkeys(one.text for found in near for one in found[:_MOST_NEAR]))
+
+    def _unknown(self, query: Query) -> Iterator[_Word]:
+        for clause in query.clauses:
+            for term in clause.any_of if not clause.excluded else ():
+                words = _words(term.text, self._families) if not term.prefix else ()
+                yield from (word for word in words if not self._is_known(word))
 
     def _is_known(self, word: _Word) -> bool:
-        forms = [(field, form) for _, form in word.forms for field in ("text", "headings", "title")]
         return any(
-            self._searcher.doc_freq(field, form)
-            for field, form in (*forms, *(("words", form) for form in surface(word.typed)))
-        )
+            self._vocabulary.frequency(field, form)
+            for _, form in word.forms
+            for field in ("text", "headings", "title")
+        ) or any(self._vocabulary.frequency("words", form) for form in word.bare)
 
     def _allowed(self, query: Query) -> list[_Occurring]:
         excluded = [
@@ -147,7 +147,7 @@ class LexicalQuery:
         ]
         # A word that says nothing in German is not looked for in German books,
         # or "war" would find all of them; unless the query has no other word.
-        of_term = {term: self._words(term.text) for term in terms if not term.prefix}
+        of_term = {term: _words(term.text, self._families) for term in terms if not term.prefix}
         words = [word for found in of_term.values() for word in found]
         # English ones stay: they weigh next to nothing among English books, and titles are made of them.
         mute = frozenset(
@@ -168,7 +168,7 @@ class LexicalQuery:
     def _any_of(self, terms: Sequence[Term]) -> tantivy.Query:
         found: list[_Occurring] = []
         for term in terms:
-            words = self._words(term.text)
+            words = _words(term.text, self._families)
             if len(words) == 1 and not term.phrase and not term.prefix:
                 found += self._word(words[0], _FIELDS[term.field])
             else:
@@ -183,7 +183,7 @@ class LexicalQuery:
         for field in fields:
             for group in ("",) if field == "authors" else self._families:
                 row = self._row(term.text, group)
-                if not row or not all(self._searcher.doc_freq(field, text) for _, text in row):
+                if not row or not all(self._vocabulary.frequency(field, text) for _, text in row):
                     continue
                 if len(row) == 1:
                     found.append(self._should(field, row[0][1], WEIGHTS[field]))
@@ -201,7 +201,7 @@ class LexicalQuery:
     def _prefix(self, term: Term) -> tantivy.Query:
         """Every word that begins so, the most frequent ones of them, as one word."""
         begun = surface(term.text)
-        endings = self._searcher.terms_with_prefix("words", begun[-1], limit=_MOST_ENDINGS) if begun else []
+        endings = self._vocabulary.beginning(begun[-1], _MOST_ENDINGS) if begun else []
         if not endings:
             return tantivy.Query.empty_query()
         if term.field is Field.ANY:
@@ -211,20 +211,12 @@ class LexicalQuery:
             (field,) = _FIELDS[term.field]
             forms = [word for word, _ in endings]
             if field != "authors":
-                forms = [form for word in forms for one in self._words(word) for _, form in one.forms]
+                forms = [
+                    form for word in forms for one in _words(word, self._families) for _, form in one.forms
+                ]
             found = tantivy.Query.term_set_query(self._schema, field, list(dict.fromkeys(forms)))
             weight = WEIGHTS[field]
         return tantivy.Query.const_score_query(found, weight)
-
-    def _words(self, text: str) -> list[_Word]:
-        """The words of what was typed, in order, pairs of an unspaced script among them."""
-        forms: dict[tuple[int, int], dict[str, str]] = {}
-        for group in self._families:
-            for term in query_terms(text, group):
-                forms.setdefault((term.start, term.end), {})[group] = term.text
-        # A page pasted in a script without spaces is one word of two thousand characters, each a word to look up.
-        first = list(forms.items())[: 2 * MOST_TERMS]
-        return [_Word(text[start:end], tuple(by_group.items())) for (start, end), by_group in first]
 
     def _word(
         self, word: _Word, fields: Sequence[str], weight: float = 1.0, mute: Collection[str] = ()
@@ -237,8 +229,8 @@ class LexicalQuery:
         found: list[_Occurring] = []
         known = False
         for field in fields:
-            forms = surface(word.typed) if field == "authors" else [text for _, text in word.forms]
-            often = {text: self._searcher.doc_freq(field, text) for text in forms}
+            forms = word.bare if field == "authors" else [text for _, text in word.forms]
+            often = {text: self._vocabulary.frequency(field, text) for text in forms}
             total = sum(often.values())
             known = known or total > 0
             for text, frequency in often.items():
@@ -252,14 +244,14 @@ class LexicalQuery:
     def _otherwise(self, word: _Word, fields: Sequence[str]) -> list[_Occurring]:
         """A word that no analysis finds: as it stands, else what resembles it."""
         found: list[_Occurring] = []
-        for typed in surface(word.typed):
-            if self._searcher.doc_freq("words", typed):
+        for typed in word.bare:
+            if self._vocabulary.frequency("words", typed):
                 # "purificacion": the accent is missing by which the stemmer knows its ending.
                 if "text" in fields:
                     found.append(self._should("words", typed))
                 continue
-            for other in near(typed, self._searcher)[:_MOST_NEAR]:
-                for resembling in self._words(other.text):
+            for other in self._vocabulary.near(typed)[:_MOST_NEAR]:
+                for resembling in _words(other.text, self._families):
                     found += self._word(resembling, fields, NEAR_WEIGHT / other.distance)
         return found
 
@@ -271,9 +263,24 @@ class LexicalQuery:
 
     def _idf(self, frequency: int) -> float:
         """As tantivy's BM25 has it. Chunks that were removed still count until their segment is merged."""
-        absent = max(0, self._searcher.num_docs - frequency)
+        absent = max(0, self._vocabulary.chunks - frequency)
         return math.log(1 + (absent + 0.5) / (frequency + 0.5))
 
 
 def _unweighed(query: tantivy.Query) -> tantivy.Query:
     return tantivy.Query.const_score_query(query, 0.0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _words(text: str, families: tuple[str, ...]) -> tuple[_Word, ...]:
+    """The words of what was typed, in order, pairs of an unspaced script among them."""
+    forms: dict[tuple[int, int], dict[str, str]] = {}
+    for group in families:
+        for term in query_terms(text, group):
+            forms.setdefault((term.start, term.end), {})[group] = term.text
+    # A page pasted in a script without spaces is one word of two thousand characters, each a word to look up.
+    first = list(forms.items())[: 2 * MOST_TERMS]
+    return tuple(
+        _Word(text[start:end], tuple(by_group.items()), tuple(surface(text[start:end])))
+        for (start, end), by_group in first
+    )

@@ -7,7 +7,7 @@ from a book is escaped; the only markup is the <mark> put in here.
 import html
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _WINDOW_CHARACTERS = 280
 # What the analysis never looks across: each run of other characters has its terms by itself, wherever it
 # stands. A library has few different ones, so most are analysed once, not once a passage and search.
 _RUN = re.compile(r"[0-9A-Za-z\x80-\U0010ffff]+")
-_RUNS_KEPT, _LONGEST_KEPT = 16_384, 40
+_RUNS_KEPT, _LONGEST_KEPT = 32_768, 40
 
 
 def snippet(
@@ -55,6 +55,9 @@ class _Wanted(NamedTuple):
     bare: frozenset[str]  # as they stand: a word typed without its accents is not found by its stem
     begun: tuple[str, ...]
 
+    def holds(self, term: str, stands: str) -> bool:
+        return term in self.terms or stands in self.bare or bool(self.begun and stands.startswith(self.begun))
+
 
 @lru_cache(maxsize=64)
 def _wanted(query: Query, language: str | None, resembling: tuple[str, ...]) -> _Wanted:
@@ -75,46 +78,75 @@ def _wanted(query: Query, language: str | None, resembling: tuple[str, ...]) -> 
 
 def _hits(text: str, wanted: _Wanted, language: str | None) -> list[Term]:
     """The terms of `text` that are wanted, in order."""
-    words = _words_of(family(language))
-    telling = {}
-    for run in set(_RUN.findall(text)):
-        hits = [
-            term
-            for term, stands in words[run]
-            if term.text in wanted.terms
-            or stands in wanted.bare
-            or (wanted.begun and stands.startswith(wanted.begun))
-        ]
+    found: list[Term] = []
+    for run, analysed in _runs_in(family(language)).of(set(_RUN.findall(text))).items():
+        if isinstance(analysed, str):
+            hits = [Term(analysed, 0, len(run))] if wanted.holds(analysed, run.lower()) else []
+        else:
+            hits = [term for term, stands in analysed if wanted.holds(term.text, stands)]
         if hits:
-            telling[run] = hits
-    return [
-        Term(term.text, run.start() + term.start, run.start() + term.end)
-        for run in (_RUN.finditer(text) if telling else ())
-        for term in telling.get(run.group(), ())
-    ]
+            found += (
+                Term(hit.text, start + hit.start, start + hit.end)
+                for start in _places(text, run)
+                for hit in hits
+            )
+    return sorted(found, key=lambda term: term.start)
 
 
-class _Words(dict[str, tuple[tuple[Term, str], ...]]):
-    """Each run's terms in one family of languages, each also as it stands. All is forgotten when it is too much."""
+def _places(text: str, run: str) -> Iterator[int]:
+    """Where the run stands by itself, and not as a part of a longer one."""
+    at = text.find(run)
+    while at >= 0:
+        end = at + len(run)
+        if not (at and _RUN.match(text, at - 1)) and not _RUN.match(text, end):
+            yield at
+        at = text.find(run, end)
+
+
+# What a run is: a plain word is its one term, which stands as the run in lower case; else each term, and how it stands.
+_Analysed = str | tuple[tuple[Term, str], ...]
+
+
+class _Runs:
+    """The runs of one family of languages, analysed once. All are forgotten when it is too much."""
 
     def __init__(self, group: str) -> None:
-        super().__init__()
         self._group = group
+        self._kept: dict[str, _Analysed] = {}
 
-    def __missing__(self, run: str) -> tuple[tuple[Term, str], ...]:
-        found = tuple(
-            (term, (surface(run[term.start : term.end]) or [""])[0]) for term in terms(run, self._group)
-        )
-        if len(run) <= _LONGEST_KEPT:
-            if len(self) >= _RUNS_KEPT:
-                self.clear()
-            self[run] = found
+    def of(self, runs: set[str]) -> dict[str, _Analysed]:
+        kept = self._kept  # another thread may put a new one in its place
+        found = {run: kept[run] for run in runs if run in kept}
+        if len(found) < len(runs):
+            new = [run for run in runs if run not in found]
+            added = dict(zip(new, self._analysed(new), strict=True))
+            found |= added
+            if len(kept) >= _RUNS_KEPT:
+                self._kept = kept = {}
+            kept.update((run, one) for run, one in added.items() if len(run) <= _LONGEST_KEPT)
         return found
+
+    def _analysed(self, runs: Sequence[str]) -> Iterator[_Analysed]:
+        """All by one call of the analyser, which for one word takes longer to set out than to work."""
+        together = terms(" ".join(runs), self._group)
+        at = begin = 0
+        for run in runs:
+            end = begin + len(run)
+            first = at
+            while at < len(together) and together[at].end <= end:
+                at += 1
+            own = together[first:at]
+            if len(own) == 1 and run.isascii() and own[0].end - own[0].start == len(run):
+                yield own[0].text
+            else:
+                placed = (Term(term.text, term.start - begin, term.end - begin) for term in own)
+                yield tuple((term, (surface(run[term.start : term.end]) or [""])[0]) for term in placed)
+            begin = end + 1
 
 
 @cache
-def _words_of(group: str) -> _Words:
-    return _Words(group)
+def _runs_in(group: str) -> _Runs:
+    return _Runs(group)
 
 
 def _best_start(text: str, hits: list[Term], window: int) -> int:

@@ -7,7 +7,7 @@ rule: bounded work, however large the vocabulary.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 _SHORTEST = 4  # letters; shorter words are near too many others
@@ -31,7 +31,7 @@ _WORD = re.compile(r"\w+")
 _SURE = 2
 
 
-class Vocabulary(Protocol):
+class Frequencies(Protocol):
     def doc_freq(self, field_name: str, field_value: str, /) -> int: ...
 
     def terms_with_prefix(
@@ -45,7 +45,7 @@ class Near(NamedTuple):
     frequency: int  # in how many chunks
 
 
-def near(word: str, vocabulary: Vocabulary, field: str = "words") -> list[Near]:
+def near(word: str, vocabulary: Frequencies, field: str = "words") -> list[Near]:
     """Words like `word` (folded, as the vocabulary has them), the nearest and among them the most frequent first."""
     if not _SHORTEST <= len(word) <= _LONGEST or not word.isalpha():
         return []
@@ -60,11 +60,11 @@ def near(word: str, vocabulary: Vocabulary, field: str = "words") -> list[Near]:
     return sorted(found.values(), key=lambda one: (one.distance, -one.frequency, one.text))
 
 
-def corrected(typed: str, unknown: Iterable[str], vocabulary: Vocabulary) -> str | None:
+def corrected(typed: str, unknown: Iterable[str], near: Callable[[str], Sequence[Near]]) -> str | None:
     """What was typed with each of the `unknown` words replaced, where it is sure by what; None when nothing is."""
     better = {}
     for word in unknown:
-        candidates = [one for one in near(word.lower(), vocabulary) if one.text != word.lower()]
+        candidates = [one for one in near(word.lower()) if one.text != word.lower()]
         if candidates and _is_sure(candidates):
             better[word] = candidates[0].text
     if not better:
@@ -78,7 +78,7 @@ def corrected(typed: str, unknown: Iterable[str], vocabulary: Vocabulary) -> str
     return changed if changed != typed else None
 
 
-def _is_sure(candidates: list[Near]) -> bool:
+def _is_sure(candidates: Sequence[Near]) -> bool:
     first, *others = candidates
     rival = max((other.frequency for other in others if other.distance == first.distance), default=0)
     return first.frequency >= max(_SURE, _SURE * rival)
