@@ -17,7 +17,7 @@ import msgspec
 
 from appliance.config import Config
 from appliance.embedding_models import open_meaning
-from appliance.memory import give_memory_back
+from appliance.memory import give_memory_back, take_for_granted
 from appliance.word_indexes import open_words
 from library.arrivals import Arrivals
 from library.catalogue import Catalogue
@@ -116,6 +116,7 @@ def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
         # A failure is kept in embedder.error, which /readyz and /status show.
         with suppress(IndexUnavailable):
             stacks.embedder.open()
+        take_for_granted()
         give_memory_back()
 
     thread = threading.Thread(target=load, name="embedder", daemon=True)

@@ -31,13 +31,12 @@ class Said:
         said = _shingles(text)
         if len(said) < _LEAST_SHINGLES:
             return None
-        counts = Counter(by for by in map(self._by.get, said) if by is not None)
-        if counts:
-            best, count = counts.most_common(1)[0]
+        known = said.intersection(self._by)
+        if len(known) >= _SAME * len(said):
+            best, count = Counter(self._by[shingle] for shingle in known).most_common(1)[0]
             if count >= _SAME * len(said):
                 return best
-        for shingle in said:
-            self._by.setdefault(shingle, id_)
+        self._by.update(dict.fromkeys(said - known, id_))
         return None
 
 

@@ -243,6 +243,17 @@ def test_a_correction_is_proposed_only_when_it_is_sure(lexical: LexicalIndex) ->
     assert lexical.resembling(parse("watre")) == ("water",)
 
 
+def test_what_was_unknown_is_known_with_the_book_that_brings_it(lexical: LexicalIndex) -> None:
+    hold(lexical, *(chunk(n, "water purification") for n in range(1, 4)))
+    assert lexical.resembling(parse("wader")) == ("water",)
+    hold(lexical, chunk(4, "a wader"))
+    assert found(lexical, "wader") == [4]
+    assert lexical.resembling(parse("wader")) == ()
+    lexical.remove(["doc4"])
+    lexical.commit()
+    assert found(lexical, "wader") == [1, 2, 3]
+
+
 def test_composed_and_decomposed_letters_are_the_same(lexical: LexicalIndex) -> None:
     hold(lexical, chunk(1, "cafe\u0301"), chunk(2, "caf\u00e9"))
     assert sorted(found(lexical, "caf\u00e9")) == sorted(found(lexical, "cafe\u0301")) == [1, 2]

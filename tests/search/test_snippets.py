@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.snippets import snippet
+from search.snippets import _runs_in, snippet
 
 
 @given(st.text(max_size=2000), st.text(max_size=60))
@@ -27,6 +27,21 @@ def test_markup_in_a_book_comes_out_as_text() -> None:
 
 def test_other_forms_of_a_word_are_marked() -> None:
     assert "<mark>boiling</mark>" in snippet("The boiling takes a minute", "boil")
+
+
+def test_a_word_is_marked_where_it_stands_by_itself_and_wherever_it_does() -> None:
+    marked = "<mark>art</mark> party art2 <mark>Art</mark>-<mark>art</mark>, start"
+    assert snippet("art party art2 Art-art, start", "art") == marked
+
+
+@given(st.lists(st.text("aäbB -\u0301水の٣", min_size=1, max_size=6), min_size=1, max_size=8))
+def test_what_is_remembered_of_words_marks_like_what_is_not(texts: list[str]) -> None:
+    together = snippet(" ".join(texts), " ".join(texts), language="de")
+    assert snippet(" ".join(texts), " ".join(texts), language="de") == together
+    for text in texts:
+        again = snippet(text, text, language="de")
+        _runs_in.cache_clear()
+        assert snippet(text, text, language="de") == again
 
 
 def test_words_without_a_subject_are_not_marked() -> None:
