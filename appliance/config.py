@@ -73,6 +73,8 @@ class VectorServerConfig(_Part, frozen=True):
 class SearchConfig(_Part, frozen=True):
     embedding_model: Annotated[str, Meta(pattern="^[^./][^/]*$")] = "all-MiniLM-L6-v2"
     query_threads: _Positive = 1
+    # Folder of a cross-encoder inside {models}/rerank; "": passages are not read again.
+    reranker: Annotated[str, Meta(pattern="^([^./][^/]*)?$")] = ""
     # A Qdrant server that keeps the vectors; "" keeps them in this process.
     vector_url: Annotated[str, Meta(pattern=r"^(https?://[^\s/]+(/\S*)?)?$")] = ""
     vector_server: VectorServerConfig = VectorServerConfig()

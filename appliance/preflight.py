@@ -16,6 +16,7 @@ import msgspec
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.serve import chat_model_file
+from appliance.stacks import reranker_of
 from appliance.vector_places import server_settings
 from library.errors import AlmanacError
 from llm.gguf import inspect
@@ -48,6 +49,7 @@ def preflight(config: Config) -> list[Finding]:
         _port(config),
         *_room(config),
         _embedder(config),
+        *_reranker(config),
         *_vector_server(config),
         _chat_model(config),
         *_watches(),
@@ -92,6 +94,17 @@ def _embedder(config: Config) -> Finding:
         says = f"{', '.join(lacking)} missing in {folder}: search goes by words only. Run `make run` to set it up."
         return Finding("embedder", Outcome.TIGHT, says)
     return Finding("embedder", Outcome.GO, str(folder))
+
+
+def _reranker(config: Config) -> Iterator[Finding]:
+    if (reranker := reranker_of(config)) is None:
+        return
+    try:
+        reranker.open()
+    except AlmanacError as error:
+        yield Finding("reranker", Outcome.TIGHT, f"{error} Until then passages are not read a second time.")
+        return
+    yield Finding("reranker", Outcome.GO, str(reranker.folder))
 
 
 def _vector_server(config: Config) -> Iterator[Finding]:

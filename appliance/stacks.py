@@ -33,6 +33,7 @@ from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
 from search.meaning import Meaning
 from search.precedence import Precedence
+from search.reranker import Reranker
 from search.retriever import Retriever
 from search.vectors import VectorIndex
 from search.words import Words
@@ -91,7 +92,7 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
                 "Give Almanac's user permission to write there, and check that the disk is not full."
             ) from error
         excerpts, precedence = Excerpts(record), Precedence()
-        retriever = Retriever(words, meaning, excerpts, precedence=precedence)
+        retriever = Retriever(words, meaning, excerpts, precedence=precedence, reranker=reranker_of(config))
         opened.callback(retriever.close)
         yield Stacks(
             record=record,
@@ -109,6 +110,14 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
         )
 
 
+def reranker_of(config: Config) -> Reranker | None:
+    """The configured one, not opened yet; None where none is."""
+    if not config.search.reranker:
+        return None
+    folder = config.models / "rerank" / config.search.reranker
+    return Reranker(folder, threads=config.search.query_threads)
+
+
 def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
     """Load the query embedder while the first pages are already served."""
 
@@ -116,6 +125,9 @@ def open_embedder_in_background(stacks: Stacks) -> threading.Thread:
         # A failure is kept in embedder.error, which /readyz and /status show.
         with suppress(IndexUnavailable):
             stacks.embedder.open()
+        if stacks.retriever.reranker is not None:
+            with suppress(IndexUnavailable):
+                stacks.retriever.reranker.open()
         take_for_granted()
         give_memory_back()
 

@@ -105,7 +105,9 @@ class Answerer:
         if question.passages:
             return self._retriever.passages(question.passages, question.text, measured=True), ()
         limit = self._passages * _RETRIEVED_PER_PASSAGE
-        found = self._retriever.search(question.query or _plain(question), limit=limit, join=False)
+        found = self._retriever.search(
+            question.query or _plain(question), limit=limit, join=False, rerank=True
+        )
         return _distinct(found.passages)[: self._passages], found.degraded
 
     async def _written_or_quoted(

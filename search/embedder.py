@@ -10,7 +10,6 @@ its first pages without them.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from library.errors import IndexUnavailable
+from search.graphs import open_graph
 from search.wordpieces import PieceCounts
 
 if TYPE_CHECKING:
@@ -91,35 +91,19 @@ class Embedder:
     def __init__(self, model_folder: Path, *, threads: int, frugal: bool = False) -> None:
         """Load the model. Raises IndexUnavailable when its files are missing or damaged.
 
-        `frugal` gives memory back after every call, which costs an eighth of
-        the speed: right for a process that embeds a query now and then.
+        `frugal` as in `search.graphs`.
         """
         self.card = model_card(model_folder)
         path = model_folder / self.card.file
         if not path.is_file():
             raise IndexUnavailable(f"The embedding model {path} is missing. Run `make run` to set it up.")
-        # Before the import: that alone writes a device id and a queue of events
-        # into the user's home, and the call below comes too late to prevent it.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import numpy as np  # noqa: PLC0415 - the hard rule above
-        import onnxruntime  # noqa: PLC0415
 
-        onnxruntime.disable_telemetry_events()
         self._np: Any = np
         self._tokenizer = _tokenizer(model_folder)
         self._tokenizer.enable_truncation(self.card.max_tokens)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # The arena keeps the memory of the largest batch ever seen for ever.
-        options.enable_cpu_mem_arena = not frugal
-        if frugal:
-            # Between queries nobody needs threads that wait by turning in circles.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_graph(path, threads=threads, frugal=frugal)
         except Exception as error:  # ONNX Runtime raises a dozen classes of its own
             raise IndexUnavailable(
                 f"The embedding model {path} cannot be loaded: {error}. Run `make run` again to rebuild it."

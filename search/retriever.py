@@ -29,6 +29,7 @@ from search.meaning import Meaning
 from search.neighbours import AROUND, context
 from search.precedence import Precedence
 from search.query import Clause, Filters, Query, Term, parse
+from search.reranker import Reranker, reordered
 from search.snippets import snippet
 from search.values import Candidate, Mode, Passage, SearchResult, Side, Sort
 from search.words import Words
@@ -55,9 +56,11 @@ class Retriever:
         excerpts: Excerpts,
         *,
         precedence: Precedence,
+        reranker: Reranker | None = None,
     ) -> None:
         self._words, self._meaning = words, meaning
         self._excerpts, self._precedence = excerpts, precedence
+        self.reranker = reranker
         # One thread beside the caller's: both engines release the interpreter.
         self._beside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vectors")
 
@@ -79,11 +82,13 @@ class Retriever:
         grouped: bool = False,
         facets: bool = False,
         join: bool = True,
+        rerank: bool = False,
         alpha: float = ALPHA,
     ) -> SearchResult:
         """The passages that fit the query best, from `offset` on; with `grouped`, the documents.
 
-        Chunks side by side are one passage unless `join` is off.
+        Chunks side by side are one passage unless `join` is off. With `rerank`
+        the reranker reads the first of them, where there is one.
         Raises InvalidRequest for a limit or an offset out of bounds, and
         IndexUnavailable when no index can answer. A query that asks for nothing
         finds nothing; one that only filters finds what is left.
@@ -96,7 +101,10 @@ class Retriever:
         with self._precedence.foreground():
             found = self._found(asked, mode)
             folded = self._folded(fuse(found.words, found.meaning, alpha=alpha), join=join)
+            degraded = list(found.degraded)
             ranked: Sequence[Candidate] = folded.ranked
+            if rerank and self.reranker is not None and asked.text and sort is Sort.RELEVANCE:
+                ranked = self._reranked(self.reranker, asked.text, folded, degraded)
             origins: Mapping[str, Origin] = {}
             # The first page by relevance, which is nearly every search, asks the record once.
             if offset or grouped or facets or sort is not Sort.RELEVANCE:
@@ -111,7 +119,7 @@ class Retriever:
             total=total,
             next_offset=offset + limit if total > offset + limit else None,
             took_ms=round((time.perf_counter() - began) * 1000, 2),
-            degraded=found.degraded,
+            degraded=tuple(degraded),
             notices=asked.notices,
             did_you_mean=did_you_mean,
             facets=counted(origins[candidate.id] for candidate in ranked) if facets else None,
@@ -167,6 +175,22 @@ class Retriever:
         """Whatever drops candidates does it here, by nothing but the query: pages are cut from what this returns."""
         texts = self._excerpts.by_id([candidate.id for candidate in ranked[:HEAD]], around=AROUND)
         return fold(ranked, texts, join=join)
+
+    def _reranked(
+        self, reranker: Reranker, text: str, folded: Folded, degraded: list[str]
+    ) -> Sequence[Candidate]:
+        """The ranking with its head, whose texts are at hand, in the reranker's order; as it was if that fails."""
+        head = [one for one in folded.ranked[:HEAD] if one.id in folded.runs]
+        if len(head) < 2:
+            return folded.ranked
+        read = (folded.runs[one.id][0] for one in head)
+        try:
+            answering = reranker.scores(text, [indexed_text(one.heading_path, one.text) for one in read])
+        except IndexUnavailable as error:
+            degraded.append(f"Passages were not read a second time. {error}")
+            return folded.ranked
+        better = iter(reordered(head, answering))
+        return [next(better) if one.id in folded.runs else one for one in folded.ranked]
 
     def _page(
         self, groups: Sequence[Group], limit: int, folded: Folded

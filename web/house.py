@@ -97,6 +97,8 @@ class House(msgspec.Struct, frozen=True):
         notices += self.upkeep.troubles()
         if self.embedder.error:
             notices.append(f"Search goes by words only. {self.embedder.error}")
+        if self.retriever.reranker is not None and self.retriever.reranker.error:
+            notices.append(f"Passages are not read a second time. {self.retriever.reranker.error}")
         with suppress(IndexUnavailable):  # of which the upkeep tells
             if trouble := self.vectors.state().trouble:
                 notices.append(trouble)

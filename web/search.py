@@ -18,6 +18,7 @@ def search(
     asked: NamedDependency[Asked],
     group: FromQuery[str] = "",
     facets: FromQuery[str] = "",
+    rerank: FromQuery[str] = "",
     limit: FromQuery[int] = 10,
     cursor: FromQuery[str] = "",
 ) -> SearchShape:
@@ -25,6 +26,9 @@ def search(
     house: House = state.house
     if group not in ("", "document"):
         raise InvalidRequest("group", "must be document, or be left out.")
+    reranked = switched_on("rerank", rerank)
+    if reranked and house.retriever.reranker is None:
+        raise InvalidRequest("rerank", "needs a reranker, which `search.reranker` names; there is none.")
     return search_shape(
         house.retriever.search(
             asked.query(),
@@ -34,6 +38,7 @@ def search(
             sort=asked.sort,
             grouped=bool(group),
             facets=switched_on("facets", facets),
+            rerank=reranked,
         )
     )
 

@@ -7,27 +7,29 @@ running Almanac, the questions go through GET /api/search, and a question counts
 when every one of its spans stands whole in one of the first five passages as
 they are shown. Ends with an error when that is so for fewer than nine in ten.
 
-`--sweep 1` tries the parameters of fusion on the train queries instead.
+`--reranker NAME` adds what reading the first passages again brings, with the
+model in that folder of {models}/rerank. `--sweep 1` tries the parameters of fusion on the train queries instead.
 `--keep FOLDER` is where the indexes are kept for the next run.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from appliance.config import Config, PathsConfig, load_config
+from appliance.config import Config, PathsConfig, SearchConfig, load_config
 from appliance.evaluate import open_collection
 from appliance.stacks import Stacks, open_stacks
-from library.values import Excerpt
+from library.values import Excerpt, indexed_text
 from search.evaluation import Collection, ndcg, read_collection, recall
 from search.folding import HEAD, fold
 from search.fusion import ALPHA, fuse
 from search.neighbours import context
 from search.query import parse
+from search.reranker import reordered
 from search.retriever import CANDIDATES
 from search.values import Candidate
 from tests.bench.bench_chunking import COLLECTION, read_questions
@@ -50,6 +52,9 @@ class Judged(msgspec.Struct, frozen=True):
     sides: Sequence[Sides]
     relevant: Sequence[Mapping[str, int]]
     document_of: Mapping[str, str]
+    read_again: Sequence[
+        Sequence[float]
+    ] = ()  # of each query's first HEAD fused candidates, where there is a reranker
 
 
 class Spanned(msgspec.Struct, frozen=True):
@@ -60,7 +65,7 @@ class Spanned(msgspec.Struct, frozen=True):
     spans: tuple[str, ...]
 
 
-def run(sweep: int = 0, keep: str = str(_KEPT)) -> Iterator[str]:
+def run(sweep: int = 0, keep: str = str(_KEPT), reranker: str = "") -> Iterator[str]:
     if not SCIFACT.exists() or not COLLECTION.exists():
         yield f"{SCIFACT} or {COLLECTION} is not there; they are not part of the repository."
         return
@@ -68,17 +73,19 @@ def run(sweep: int = 0, keep: str = str(_KEPT)) -> Iterator[str]:
     if sweep:
         yield from swept(judged(kept / "scifact", "train")["train"])
         return
-    yield from on_scifact(judged(kept / "scifact", "train", "test"))
+    yield from on_scifact(judged(kept / "scifact", "train", "test", reranker=reranker))
     yield ""
-    yield from on_spans(kept / "spans")
+    yield from on_spans(kept / "spans", reranker)
 
 
 # --- SciFact -------------------------------------------------------------------------------------
 
 
-def judged(house: Path, *splits: str) -> dict[str, Judged]:
+def judged(house: Path, *splits: str, reranker: str = "") -> dict[str, Judged]:
     house.mkdir(parents=True, exist_ok=True)
-    config = Config(paths=PathsConfig(data=str(house), models=str(MODELS)))
+    config = Config(
+        paths=PathsConfig(data=str(house), models=str(MODELS)), search=SearchConfig(reranker=reranker)
+    )
     with open_collection(config, SCIFACT, house, lambda _: None) as stacks:
         return {split: _judged(stacks, read_collection(SCIFACT, split)) for split in splits}
 
@@ -99,7 +106,18 @@ def _judged(stacks: Stacks, collection: Collection) -> Judged:
         sides,
         [collection.judgements[id_] for id_ in collection.queries],
         {id_: paths[origin.document_id] for id_, origin in origins.items()},
+        [_read_again(stacks, *asked) for asked in zip(collection.queries.values(), sides, strict=True)]
+        if stacks.retriever.reranker is not None
+        else (),
     )
+
+
+def _read_again(stacks: Stacks, text: str, sides: Sides) -> list[float]:
+    head = [one.id for one in fused(sides)[:HEAD]]
+    excerpts = stacks.excerpts.by_id(head)
+    assert stacks.retriever.reranker is not None
+    passages = [indexed_text(excerpts[id_].heading_path, excerpts[id_].text) for id_ in head]
+    return stacks.retriever.reranker.scores(text, passages)
 
 
 def _sides(stacks: Stacks, text: str) -> Sides:
@@ -113,9 +131,13 @@ def _sides(stacks: Stacks, text: str) -> Sides:
 
 def scores(collection: Judged, rank: Rank) -> tuple[np.ndarray, float]:
     """nDCG@10 of each query, and mean recall@10."""
+    return scores_of(collection, map(rank, collection.sides))
+
+
+def scores_of(collection: Judged, ranked: Iterable[Sequence[Candidate]]) -> tuple[np.ndarray, float]:
     gains, recalls = [], []
-    for sides, relevant in zip(collection.sides, collection.relevant, strict=True):
-        documents = list(dict.fromkeys(collection.document_of[one.id] for one in rank(sides)))
+    for ranking, relevant in zip(ranked, collection.relevant, strict=True):
+        documents = list(dict.fromkeys(collection.document_of[one.id] for one in ranking))
         gains.append(ndcg(documents, relevant, 10))
         recalls.append(recall(documents, relevant, 10))
     return np.array(gains), float(np.mean(recalls))
@@ -137,6 +159,13 @@ def on_scifact(splits: Mapping[str, Judged]) -> Iterator[str]:
             gains, recalled = scores(one, rank)
             row += [f"{gains.mean():.4f}", difference(gains, shipped[name]), f"{recalled:.4f}"]
         yield f"| {' | '.join(row)} |"
+    for depth in (HEAD // 4, HEAD // 2, HEAD) if all(one.read_again for one in splits.values()) else ():
+        for share in (1.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+            row = [f"the first {depth} read again, their share {share}"]
+            for name, one in splits.items():
+                gains, recalled = scores_of(one, reread(one, depth, share))
+                row += [f"{gains.mean():.4f}", difference(gains, shipped[name]), f"{recalled:.4f}"]
+            yield f"| {' | '.join(row)} |"
     yield f"\nThe paired difference with its standard error; α = {ALPHA}, {CANDIDATES} candidates a side.\n"
 
 
@@ -166,6 +195,13 @@ def difference(gains: np.ndarray, shipped: np.ndarray) -> str:
 def fused(sides: Sides, alpha: float = ALPHA, candidates: int = CANDIDATES) -> list[Candidate]:
     """As it ships."""
     return fuse(sides[0][:candidates], sides[1][:candidates], alpha=alpha)
+
+
+def reread(collection: Judged, depth: int, share: float) -> Iterator[list[Candidate]]:
+    """The fused rankings, the first `depth` in the order of both scores."""
+    for sides, answering in zip(collection.sides, collection.read_again, strict=True):
+        ranked = fused(sides)
+        yield [*reordered(ranked[:depth], answering[:depth], share=share), *ranked[depth:]]
 
 
 def between(sides: Sides, alpha: float = ALPHA, candidates: int = CANDIDATES) -> list[Candidate]:
@@ -208,17 +244,20 @@ RANKINGS: dict[str, Rank] = {
 # --- spans ---------------------------------------------------------------------------------------
 
 
-def on_spans(house: Path) -> Iterator[str]:
+def on_spans(house: Path, reranker: str) -> Iterator[str]:
     texts = {path.stem: path.read_bytes().decode() for path in sorted((COLLECTION / "corpora").glob("*.md"))}
     seen = {name: [0] * (len(text) + 1) for name, text in texts.items()}
     questions = [
         Spanned(one.text, one.document, tuple(bare(texts[one.document][a:b]) for a, b in one.spans))
         for one in read_questions(COLLECTION / "questions_df.csv", texts, seen)
     ]
-    through_api = asked_over_http(house, questions)
+    through_api, read_again = asked_over_http(house, questions, reranker)
     yield f"| chunking-evaluation, {len(questions)} questions, five passages | all spans | a span | characters |"
     yield "|---|---|---|---|"
-    for label, shown in [*_ablated(house, questions), ("**GET /api/search, as it ships**", through_api)]:
+    steps = [*_ablated(house, questions), ("**GET /api/search, as it ships**", through_api)]
+    if reranker:
+        steps.append(("the same with `rerank=1`", read_again))
+    for label, shown in steps:
         found = [held(question, passages) for question, passages in zip(questions, shown, strict=True)]
         characters = np.mean([sum(len(text) for _, text in passages) for passages in shown])
         yield (
@@ -243,24 +282,31 @@ def bare(text: str) -> str:
     return "".join(letter for letter in text if letter.isalnum())
 
 
-def asked_over_http(house: Path, questions: Sequence[Spanned]) -> list[Shown]:
+def asked_over_http(
+    house: Path, questions: Sequence[Spanned], reranker: str
+) -> tuple[list[Shown], list[Shown]]:
+    """What is shown for each question; and what with a reranker, if one is named."""
     (house / "data").mkdir(parents=True, exist_ok=True)
     (house / "data" / ".furnished").touch()  # no starter library
-    appliance = Appliance(house, settings="[ingest]\nsettle_s = 0.2\n").start(timeout_s=240)
+    settings = f'[ingest]\nsettle_s = 0.2\n[search]\nreranker = "{reranker}"\n'
+    appliance = Appliance(house, settings=settings).start(timeout_s=240)
     try:
         sources = sorted((COLLECTION / "corpora").glob("*.md"))
         for path in sources:
             appliance.drop(path.name, path.read_bytes())
         for path in sources:
             appliance.until_state(path.name, "findable", timeout_s=1800)
-        shown = []
-        for question in questions:
-            status, answer = appliance.get("/api/search", q=question.text, limit=DEPTH)
-            assert status == 200, answer
-            shown.append([_as_shown(hit) for hit in answer["items"]])
-        return shown
+        shown = [_shown(appliance, question.text) for question in questions]
+        again = [_shown(appliance, question.text, rerank=1) for question in questions] if reranker else []
+        return shown, again
     finally:
         appliance.stop()
+
+
+def _shown(appliance: Appliance, text: str, **parameters: object) -> Shown:
+    status, answer = appliance.get("/api/search", q=text, limit=DEPTH, **parameters)
+    assert status == 200, answer
+    return [_as_shown(hit) for hit in answer["items"]]
 
 
 def _as_shown(hit: dict[str, Any]) -> tuple[str, str]:
