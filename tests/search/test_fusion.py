@@ -1,7 +1,7 @@
 """Fusion: what must hold for any two rankings."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from search.fusion import fuse
@@ -69,3 +69,29 @@ def test_a_word_that_few_chunks_have_finds_those_whatever_means_nearly_the_same(
     meaning = [Candidate(f"near-{n}", 0.9 - n / 400) for n in range(200)]
     fused = fuse(words, meaning)
     assert {candidate.id for candidate in fused[:holders]} == {candidate.id for candidate in words}
+
+
+@given(rankings, rankings, st.floats(0, 0.49))
+def test_the_best_by_words_stands_before_whatever_the_words_did_not_find(lexical, vector, alpha) -> None:
+    scores = [candidate.score for candidate in lexical] + [0.0] * (len(vector) - len(lexical))
+    assume(lexical and max(scores) > min(scores))
+    fused = {candidate.id: candidate.score for candidate in fuse(lexical, vector, alpha=alpha)}
+    best = max(lexical, key=lambda candidate: candidate.score).id
+    unfound = fused.keys() - {candidate.id for candidate in lexical}
+    assert all(fused[best] > fused[id_] for id_ in unfound)
+
+
+@pytest.mark.parametrize("holders", [1, 20])
+def test_what_stands_out_by_meaning_alone_does_not_come_before_the_word_that_was_asked_for(
+    holders: int,
+) -> None:
+    # A code or a name that stands in one book only: to the embedding model every other one looks much the same.
+    words = [Candidate(f"has-it-{n}", 5.0 - n / 100) for n in range(holders)]
+    meaning = [Candidate("looks-alike", 0.45), *(Candidate(f"near-{n}", 0.3 - n / 2000) for n in range(199))]
+    assert fuse(words, meaning)[0].id == "has-it-0"
+
+
+def test_words_that_tell_nothing_apart_leave_the_order_to_the_meaning() -> None:
+    words = [Candidate(name, 1.0) for name in "abc"]
+    meaning = [Candidate("c", 0.9), Candidate("a", 0.5), Candidate("b", 0.1)]
+    assert [candidate.id for candidate in fuse(words, meaning)] == ["c", "a", "b"]
