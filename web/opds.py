@@ -94,7 +94,7 @@ def json_publication(
     request: Request[Any, Any, State], state: State, document_id: FromPath[str]
 ) -> Response[bytes]:
     """One document, OPDS 2.0."""
-    told = opds_json.publication_document(_document(state, document_id))
+    told = opds_json.publication_document(_document(state, document_id), _origin(request))
     return _answer(request, told, opds_json.PUBLICATION)
 
 
@@ -143,7 +143,7 @@ def _atom(request: Request[Any, Any, Any], feed: Feed) -> Response[bytes]:
 
 
 def _json(request: Request[Any, Any, Any], feed: Feed) -> Response[bytes]:
-    return _answer(request, opds_json.feed_document(feed), opds_json.FEED)
+    return _answer(request, opds_json.feed_document(feed, _origin(request)), opds_json.FEED)
 
 
 def _answer(request: Request[Any, Any, Any], body: bytes, media_type: str) -> Response[bytes]:

@@ -102,6 +102,7 @@ def entry_document(document: Document) -> bytes:
     """One document alone."""
     entry = ET.Element("entry", _NAMESPACES)
     _described(entry, document)
+    _link(entry, "self", f"{ATOM_ROOT}/documents/{document.id}", ENTRY)
     if not authors_of(document):  # Atom wants somebody named, here or in the feed around
         _text(ET.SubElement(entry, "author"), "name", "Unknown")
     return _bytes(entry)
@@ -120,11 +121,15 @@ def search_description(origin: str) -> bytes:
 
 
 def _described(entry: ET.Element, document: Document) -> None:
-    """What is known of a document. The order is that of the specification's examples."""
+    """What is known of a document. The order is that of the specification's examples.
+
+    All of it stands in a list too, so no entry there links to a fuller one: some clients take
+    any link of the catalogue's type for the way to a list, and then cannot download the book.
+    """
     _text(entry, "title", title_of(document))
     _text(entry, "id", document_id(document))
     _text(entry, "updated", moment(document.updated_at))
-    _text(entry, "published", moment(document.received_at))
+    # No atom:published, the day it came here: Readium takes that for the day the book came out.
     for name in authors_of(document):
         _text(ET.SubElement(entry, "author"), "name", name)
     for identifier in identifiers_of(document):
@@ -141,7 +146,6 @@ def _described(entry: ET.Element, document: Document) -> None:
     if cover := cover_type(document):
         for rel in ("http://opds-spec.org/image", "http://opds-spec.org/image/thumbnail"):
             _link(entry, rel, cover_href(document), cover)
-    _link(entry, "alternate", f"{ATOM_ROOT}/documents/{document.id}", ENTRY)
     _link(
         entry,
         "http://opds-spec.org/acquisition/open-access",

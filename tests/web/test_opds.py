@@ -162,6 +162,7 @@ def test_every_link_of_every_feed_leads_somewhere(house: Appliance) -> None:
             else:
                 found = [one.get("href", "") for one in ET.fromstring(body).iter(f"{ATOM}link")]
             for href in found:
+                href = href.removeprefix(house.url)  # noqa: PLW2901 - one way to say it is enough
                 is_feed = href.startswith("/opds") and "{" not in href
                 is_many = "/documents/" in href or "note" in href
                 if href in seen or "{" in href or (is_many and len(seen) > 150):
@@ -212,13 +213,53 @@ def test_the_second_version_is_searched_by_its_template(house: Appliance) -> Non
     feed = told(house, href)
     assert feed["publications"][0]["metadata"]["title"] == "The Whale"
     own = next(one["href"] for one in feed["publications"][0]["links"] if one["rel"] == "self")
-    status, headers, body = raw(house, own)
+    assert own.startswith(f"{house.url}/opds/v2/documents/")
+    status, headers, body = raw(house, own.removeprefix(house.url))
     assert (status, headers["content-type"]) == (200, "application/opds-publication+json")
     publication = json.loads(body)
     check_publication(publication)
     assert publication == feed["publications"][0]
     assert publication["metadata"]["identifier"] == "urn:isbn:9780142437247"
     assert publication["metadata"]["published"].startswith("1851")
+
+
+def test_a_client_of_the_second_version_finds_and_downloads_a_book(house: Appliance) -> None:
+    """As one that was told the root alone: each address is taken from a feed, and resolved against its own."""
+
+    def parsed(href: str) -> dict[str, Any]:
+        assert href.startswith(f"{house.url}/")
+        return told(house, href.removeprefix(house.url))
+
+    def follow(feed: dict[str, Any], links: list[dict[str, Any]], **wanted: str) -> str | None:
+        """Where the link leads that has these properties."""
+        base = next(link["href"] for link in feed["links"] if link["rel"] == "self")
+        found = (link["href"] for link in links if wanted.items() <= link.items())
+        return next((urljoin(base, href) for href in found), None)
+
+    root = parsed(f"{house.url}/opds/v2")
+    ahead = follow(root, root["navigation"], title="All by title")
+    listed: list[str] = []
+    pages = 0
+    while ahead:
+        page = parsed(ahead)
+        pages += 1
+        assert page["metadata"]["currentPage"] == pages
+        listed += [one["metadata"]["title"] for one in page["publications"]]
+        ahead = follow(page, page["links"], rel="next")
+    assert pages == 3
+    assert len(listed) == page["metadata"]["numberOfItems"] == PLENTY + 3
+    assert "The Whale" in listed
+
+    template = follow(root, root["links"], rel="search")
+    assert template
+    found = parsed(template.replace("{?query}", f"?query={quote('the whale & queequeg')}"))
+    book = found["publications"][0]
+    assert book["metadata"]["author"] == [{"name": "Herman Melville"}]
+    wanted = follow(book, book["links"], rel="http://opds-spec.org/acquisition/open-access")
+    assert wanted
+    status, headers, body = raw(house, wanted.removeprefix(house.url))
+    assert (status, headers["content-type"]) == (200, "application/epub+zip")
+    assert body == (house.library / "novels" / "whale.epub").read_bytes()
 
 
 def test_a_list_is_narrowed_by_facets(house: Appliance) -> None:
@@ -319,6 +360,10 @@ def test_addresses_are_those_of_the_name_that_was_asked(house: Appliance) -> Non
         status, _, body = raw(house, "/opds/opensearch.xml", {"host": host})
         assert status == 200
         assert f'template="http://{host}/opds/search?q={{searchTerms}}"'.encode() in body
+        feed = json.loads(raw(house, "/opds/v2/new", {"host": host})[2])
+        for one in (feed, *feed["publications"]):
+            assert one["links"][0]["rel"] == "self"
+            assert one["links"][0]["href"].startswith(f"http://{host}/opds/v2/")
         feed = ET.fromstring(raw(house, "/opds", {"host": host})[2])
         for one in feed.iter(f"{ATOM}link"):
             assert urljoin(f"http://{host}/opds", one.get("href", "")).startswith(f"http://{host}/")
