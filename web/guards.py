@@ -6,6 +6,7 @@ to the machine's address (DNS rebinding). Both are stopped by looking at Host,
 Origin and Sec-Fetch-Site. Knows no account; that is for another floor's day.
 """
 
+import functools
 import ipaddress
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ HEADERS = {
 }
 
 
+@functools.lru_cache(maxsize=256)
 def is_house_name(host: str, host_names: tuple[str, ...]) -> bool:
     """Whether a Host header's name can only mean this house, or was configured."""
     name = (urlsplit(f"//{host}").hostname or "").rstrip(".").lower()

@@ -72,7 +72,8 @@ def run(
 
 def spell(house: Appliance, searchers: int, lasts_s: float) -> Spell:
     """Let them search for so long; what they were answered with is looked at, not trusted."""
-    asked = material.questions()
+    # Whoever asks for a phrase may rightly find nothing.
+    asked = [text for text in material.questions() if '"' not in text]
     times: list[list[float]] = [[] for _ in range(searchers)]
     errors: list[str] = []
     begin = threading.Barrier(searchers + 1)
