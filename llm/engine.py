@@ -11,7 +11,7 @@ not just drop it.
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,6 +20,7 @@ import httpx
 import msgspec
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+from llm.spoken import Hearing, Spoken
 from llm.transport import SocketTransport
 
 _MAX_EVENT_BYTES = 16 * 2**20
@@ -58,14 +59,17 @@ class Engine:
         socket: Path,
         key: str,
         silence_s: float = 600,
+        on_spoken: Callable[[Spoken], None] = lambda _: None,
     ) -> None:
         """`context_tokens` is what one request may use, prompt and answer together.
 
         `silence_s` is how long the engine may say nothing before it counts as
-        hung: it reads the whole prompt before its first word.
+        hung: it reads the whole prompt before its first word. `on_spoken` is told
+        of each answer when it ends, however it ends.
         """
         self.model_id = model_id
         self.context_tokens = context_tokens
+        self._on_spoken = on_spoken
         self._closed = False
         self._client = httpx.AsyncClient(
             transport=SocketTransport(socket),
@@ -84,8 +88,10 @@ class Engine:
         Cancelling frees the slot. Raises InvalidRequest for what the engine
         will not take, ModelUnavailable and ModelFailed.
         """
-        answer = await self._post("/v1/chat/completions", body | {"stream": False})
-        return _decoded(answer, dict[str, Any])
+        with Hearing(self.model_id, self._on_spoken) as hearing:
+            answer = await self._post("/v1/chat/completions", body | {"stream": False})
+            hearing.whole(answer)
+            return _decoded(answer, dict[str, Any])
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """A completion's chunks in order, each as the JSON the engine wrote. Raises as `batches` does."""
@@ -100,32 +106,34 @@ class Engine:
         What happened before the first chunk (InvalidRequest, ModelUnavailable)
         is raised with the first `anext`; ModelFailed at any time.
         """
-        async with (
-            self._speaking(),
-            self._client.stream(
-                "POST", "/v1/chat/completions", content=_encoded(body | {"stream": True})
-            ) as response,
-        ):
-            if response.status_code != 200:
-                await response.aread()
-                _refuse(response)
-            events = _Events()
-            async for piece in response.aiter_raw():
-                batch: list[bytes] = []
-                ended, fault = False, b""
-                for payload in events.fed(piece):
-                    ended = payload == _DONE
-                    fault = payload if payload.startswith(_ERRED) else b""
-                    if ended or fault:
-                        break
-                    batch.append(payload)
-                if batch:
-                    yield batch
-                if fault:
-                    raise ModelFailed(_sentence(_fault(fault).message))
-                if ended:
-                    return
-        raise ModelFailed(_STOPPED)
+        with Hearing(self.model_id, self._on_spoken) as hearing:
+            async with (
+                self._speaking(),
+                self._client.stream(
+                    "POST", "/v1/chat/completions", content=_encoded(body | {"stream": True})
+                ) as response,
+            ):
+                if response.status_code != 200:
+                    await response.aread()
+                    _refuse(response)
+                events = _Events()
+                async for piece in response.aiter_raw():
+                    batch: list[bytes] = []
+                    ended, fault = False, b""
+                    for payload in events.fed(piece):
+                        ended = payload == _DONE
+                        fault = payload if payload.startswith(_ERRED) else b""
+                        if ended or fault:
+                            break
+                        batch.append(payload)
+                    if batch:
+                        hearing.heard(batch[-1])
+                        yield batch
+                    if fault:
+                        raise ModelFailed(_sentence(_fault(fault).message))
+                    if ended:
+                        return
+            raise ModelFailed(_STOPPED)
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation in the model's own chat template, the answer's opening included."""
