@@ -22,6 +22,7 @@ COMMANDS = {
     "status": "how the running appliance is",
     "search": "search the library",
     "ask": "ask the library a question",
+    "models": "the model files there are: what each is, and whether it can be used",
     "ingest": "wait until the library folder is indexed, showing progress",
     "reindex": "build the indexes anew while the appliance serves, showing progress",
     "eval": "measure retrieval on a BEIR-layout collection",

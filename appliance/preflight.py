@@ -13,13 +13,16 @@ from pathlib import Path
 
 import msgspec
 
+from appliance.chat_model import absence, chat_model_file, open_registry, passed_over
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
-from appliance.serve import chat_model_file
 from appliance.stacks import reranker_of
 from appliance.vector_places import server_settings
 from library.errors import AlmanacError
-from llm.gguf import inspect
+from llm.card import inspect_chat_model
+from llm.footprint import Fit
+from llm.free_memory import free_memory
+from llm.model_listing import NO_TEMPLATE
 from search.embedder import MODEL_FILE, TOKENIZER_FILE
 from search.vectors.server import reach
 from search.vectors.troubles import shown
@@ -51,7 +54,7 @@ def preflight(config: Config) -> list[Finding]:
         _embedder(config),
         *_reranker(config),
         *_vector_server(config),
-        _chat_model(config),
+        *_models(config),
         *_watches(),
     ]
 
@@ -82,9 +85,10 @@ def _room(config: Config) -> Iterator[Finding]:
     free_mib = shutil.disk_usage(existing).free // 2**20
     outcome = Outcome.GO if free_mib > _TIGHT_DISK_MIB else Outcome.TIGHT
     yield Finding("disk", outcome, f"{free_mib} MiB free for the record and the indexes.")
-    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 2**20
-    outcome = Outcome.GO if memory_mib > _TIGHT_MEMORY_MIB else Outcome.TIGHT
-    yield Finding("memory", outcome, f"{memory_mib} MiB free; {os.cpu_count()} cores.")
+    memory = free_memory()
+    outcome = Outcome.GO if memory is None or memory > _TIGHT_MEMORY_MIB * 2**20 else Outcome.TIGHT
+    free = "" if memory is None else f"{memory // 2**20} MiB free; "
+    yield Finding("memory", outcome, f"{free}{os.cpu_count()} cores.")
 
 
 def _embedder(config: Config) -> Finding:
@@ -118,17 +122,28 @@ def _vector_server(config: Config) -> Iterator[Finding]:
     yield Finding("vectors", Outcome.GO, shown(url))
 
 
-def _chat_model(config: Config) -> Finding:
+def _models(config: Config) -> Iterator[Finding]:
+    """The chat model that would be loaded, then what is wrong with the other files."""
+    if not config.llm.enabled:
+        yield Finding("model", Outcome.TIGHT, "Switched off (`llm.enabled`): answers are quotations.")
+        return
+    registry = open_registry(config)
     try:
-        path = chat_model_file(config)
-        if path is None:
-            return Finding("model", Outcome.TIGHT, "No chat model: answers are quotations from the library.")
-        summary = inspect(path)
+        chosen = chat_model_file(config, registry)
+        card = inspect_chat_model(chosen) if chosen else None
     except AlmanacError as error:
-        return Finding("model", Outcome.NO if config.llm.model else Outcome.TIGHT, str(error))
-    return Finding(
-        "model", Outcome.GO, f"{path.name} ({summary.architecture}, {summary.size_bytes // 2**20} MiB)"
-    )
+        yield Finding("model", Outcome.NO, str(error))
+        return
+    if chosen is None or card is None:
+        yield Finding("model", Outcome.TIGHT, f"{absence(config, registry)} Answers are quotations.")
+    else:
+        estimate = registry.estimate(card)
+        outcome = Outcome.GO if estimate.fit is Fit.GO and card.template else Outcome.TIGHT
+        told = ", ".join(part for part in (card.architecture, card.quantisation) if part)
+        says = f"{chosen.name} ({told}). {estimate.says}"
+        yield Finding("model", outcome, says if card.template else f"{says} {NO_TEMPLATE}")
+    for why in passed_over(registry):
+        yield Finding("models", Outcome.TIGHT, why)
 
 
 def _watches() -> Iterator[Finding]:

@@ -6,6 +6,7 @@ once; the models load while pages are served already.
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -14,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from appliance.chat_model import absence, chat_model_file, open_registry, passed_over
 from appliance.config import Config
 from appliance.http_protocol import SpokenProtocol
 from appliance.memory import keep_memory_together
@@ -26,15 +27,16 @@ from appliance.reading_room import open_reading_room
 from appliance.schedule import rescanning
 from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
-from library.errors import ConfigurationError, SetupError
+from library.errors import SetupError
 from llm.answer import Answerer
-from llm.gguf import inspect
 from llm.supervisor import ModelSettings, Supervisor
 from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
 from web.leaving import Closing
 from web.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 _DRAIN_S = 4  # for answers that are still being sent after the model was told to stop
 
@@ -44,7 +46,11 @@ def serve(config: Config) -> None:
     # Until uvicorn listens to signals itself, being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     keep_memory_together()
-    model_file, metrics = chat_model_file(config), Metrics()
+    registry = open_registry(config)
+    model_file, metrics = chat_model_file(config, registry), Metrics()
+    if config.llm.enabled:
+        for why in passed_over(registry):
+            log.warning("Passed over: %s", why)
     with _bound(config) as listener, ExitStack() as opened:
         stacks = opened.enter_context(open_stacks(config, on_searched=metrics.searched))
         room = opened.enter_context(open_reading_room(config, stacks))
@@ -60,6 +66,7 @@ def serve(config: Config) -> None:
                 load_timeout_s=config.llm.load_timeout_s,
             ),
             on_spoken=metrics.spoken,
+            absence=absence(config, registry),
         )
         landing = Landing(
             config.library,
@@ -67,6 +74,7 @@ def serve(config: Config) -> None:
             min_free_mib=config.ingest.min_free_mib,
         )
         landing.remove_leftovers()
+        registry.compare_in_background()
         house = House(
             version=version("almanac"),
             started_at=datetime.now(UTC),
@@ -85,6 +93,7 @@ def serve(config: Config) -> None:
             inbox=room.inbox,
             pipeline=room.pipeline,
             models=models,
+            model_files=registry,
             answerer=Answerer(
                 stacks.retriever,
                 models,
@@ -120,26 +129,6 @@ def serve(config: Config) -> None:
         print(f"Almanac is open: http://{host}:{port}   (library folder: {config.library})", flush=True)
         _Server(settings, models, house.closing).run(sockets=[listener])
         print("Almanac is closed.", flush=True)
-
-
-def chat_model_file(config: Config) -> Path | None:
-    """The GGUF file to load: the configured one, else the first in the models folder, else None.
-
-    Raises ConfigurationError when the configured file is missing or is not a model.
-    """
-    if not config.llm.enabled:
-        return None
-    if not config.llm.model:
-        return next(iter(sorted((config.models / "chat").glob("*.gguf"))), None)
-    chosen = Path(config.llm.model)
-    if not chosen.is_absolute():
-        chosen = next(
-            (path for path in (config.models / "chat" / chosen, chosen.absolute()) if path.exists()), chosen
-        )
-    if not chosen.is_file():
-        raise ConfigurationError("llm.model", f"names {chosen}, which does not exist.")
-    inspect(chosen)
-    return chosen
 
 
 class _Server(uvicorn.Server):

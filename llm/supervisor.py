@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
-from llm.gguf import inspect
+from llm.card import inspect_chat_model
 from llm.spoken import Spoken
 from llm.worker import Listening, Outcome, Refused, WorkerOrders
 
@@ -103,6 +103,7 @@ class Supervisor:
         runtime_folder: Path,
         settings: ModelSettings | None = None,
         *,
+        absence: str = "No chat model is installed.",
         worker: tuple[str, ...] = WORKER,
         on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -110,6 +111,7 @@ class Supervisor:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.model_id = model_file.stem if model_file else None
+        self.absence = absence  # why there is no file to load, as a sentence
         self.settled = asyncio.Event()  # set whenever the state is not LOADING
         self._model_file = model_file.absolute() if model_file else None
         self._runtime_folder = runtime_folder
@@ -121,6 +123,10 @@ class Supervisor:
         self._become(ModelState.STOPPED, "The chat model has not been started yet.")
         if self._model_file is None:
             self._become_absent()
+
+    @property
+    def model_file(self) -> Path | None:
+        return self._model_file
 
     @property
     def state(self) -> ModelState:
@@ -187,7 +193,7 @@ class Supervisor:
     async def _live(self, model_file: Path, *, first: bool) -> _Ended:
         """One worker from its start to its end."""
         try:
-            summary = await asyncio.to_thread(inspect, model_file)
+            card = await asyncio.to_thread(inspect_chat_model, model_file)
         except ModelFileInvalid as error:
             return _Ended(str(error), 0, final=True)
         try:
@@ -197,7 +203,7 @@ class Supervisor:
                     model_id=model_file.stem,
                     socket=str(socket_path),
                     key=secrets.token_hex(32),
-                    context_tokens=min(self._settings.context_tokens, summary.context_tokens or 2**31),
+                    context_tokens=min(self._settings.context_tokens, card.context_tokens or 2**31),
                     parallel=self._settings.parallel,
                     threads=self._settings.threads or 0,
                     parent=os.getpid(),
@@ -257,10 +263,12 @@ class Supervisor:
             self.settled.set()
 
     def _become_absent(self) -> None:
-        what = f"The file {self._model_file} is not there" if self._model_file else "There is no chat model"
+        if self._model_file is not None:
+            self.absence = f"The file {self._model_file} is not there."
         self._become(
             ModelState.ABSENT,
-            f"{what}. Put a .gguf file into the folder for chat models and start again; search works without.",
+            f"{self.absence} Put a .gguf file into the folder for chat models and start again; "
+            "search works without.",
         )
 
 

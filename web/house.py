@@ -21,6 +21,7 @@ from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
+from llm.registry import Registry
 from llm.supervisor import ModelState, Supervisor
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
@@ -54,6 +55,7 @@ class House(msgspec.Struct, frozen=True):
     inbox: Inbox
     pipeline: Pipeline
     models: Supervisor
+    model_files: Registry
     answerer: Answerer
     landing: Landing
     renderer: Renderer
@@ -105,7 +107,7 @@ class House(msgspec.Struct, frozen=True):
             if trouble := self.vectors.state().trouble:
                 notices.append(trouble)
         if self.models.state is ModelState.ABSENT:
-            notices.append("No chat model is installed; answers are quotations from the library.")
+            notices.append(f"{self.models.absence} Answers are quotations from the library.")
         elif self.models.state is not ModelState.READY:
             reason = self.models.reason or "The chat model is still being loaded."
             notices.append(f"{reason} Until it is there, answers are quotations from the library.")

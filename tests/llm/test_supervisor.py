@@ -17,7 +17,7 @@ import pytest
 from library.errors import ModelFailed, ModelUnavailable
 from llm.supervisor import ModelSettings, ModelState, Supervisor
 from tests.llm.fake_engine_server import Mode, worker
-from tests.llm.test_gguf import WHOLE
+from tests.llm.gguf_files import WHOLE
 from tests.places import ROOT, chat_model
 
 HELLO = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 8, "temperature": 0}
@@ -248,14 +248,23 @@ def test_a_file_that_is_cut_short_is_never_loaded(tmp_path):
 
 
 @pytest.mark.models
-def test_an_architecture_that_the_engine_does_not_know_is_refused_at_once(tmp_path):
+def test_an_architecture_that_the_engine_does_not_know_is_never_loaded(tmp_path):
     strange = tmp_path / "strange.gguf"
     shutil.copyfile(chat_model(), strange)
     with strange.open("r+b") as file:
         at = file.read(4096).index(b"general.architecture") + len(b"general.architecture") + 4 + 8
         file.seek(at)
         file.write(b"zlama")
-    assert "unknown model architecture: 'zlama'" in refused(Supervisor(strange, tmp_path / "run", BRISK))
+    refusal = refused(Supervisor(strange, tmp_path / "run", worker=("/bin/false",)))
+    assert "zlama, which the engine does not know" in refusal
+
+
+@pytest.mark.models
+def test_a_file_that_the_engine_refuses_is_given_up_at_once(tmp_path):
+    """Whole in form, and without what a model needs."""
+    hollow = tmp_path / "hollow.gguf"
+    hollow.write_bytes(WHOLE)
+    assert "key not found in model" in refused(Supervisor(hollow, tmp_path / "run", BRISK))
 
 
 # --- no engine ------------------------------------------------------------------------------------
