@@ -35,6 +35,7 @@ from web import (
 from web.guards import guard
 from web.house import House
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
+from web.turns import Turns
 
 _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
@@ -86,9 +87,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             uploads.upload,
             events.events,
             *opds.ROUTES,
-            openai.models,
-            openai.model,
-            openai.chat_completions,
+            *openai.ROUTES,
             pages.front,
             pages.library,
             reading.read,
@@ -105,7 +104,9 @@ def create_app(house: House, **hooks: Any) -> Litestar:
                 include_in_schema=False,
             ),
         ],
-        state=State({"house": house, "watch": events.Watch(house), "slips": uploads.Slips()}),
+        state=State(
+            {"house": house, "watch": events.Watch(house), "slips": uploads.Slips(), "turns": Turns()}
+        ),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         exception_handlers={
             AlmanacError: almanac_problem,
