@@ -1,4 +1,4 @@
-"""A library answer as OpenAI's clients read it: [n] in the text, where each mark stands, and the sources.
+"""Library answers: [n] in the text, where each mark stands, and the sources, as OpenAI's clients read them.
 
 Knows the answer's events, not the endpoint's shapes around them.
 """

@@ -1,4 +1,4 @@
-"""The models of /v1, and which of them a request means.
+"""The models of /v1: which there are, and which of them a request means.
 
 Not every model answers at every endpoint. Its hard rule: whoever asks a model
 at the wrong one is told the right one.

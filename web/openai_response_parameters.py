@@ -1,4 +1,4 @@
-"""Parameters of /v1/responses, and what they become: messages, and a request for the chat engine. Pure."""
+"""Parameters of a response: what they are, and the chat that they become. Pure."""
 
 from typing import Annotated, Any, Literal
 

@@ -13,8 +13,8 @@ from tests.running import Appliance
 from tests.web.openai_spec import assert_valid, assert_valid_event
 from web.openai_library import LibraryText
 from web.openai_parameters import parameters
+from web.openai_response_events import ResponseWritten, Thought
 from web.openai_response_parameters import ResponseParameters
-from web.openai_responses import _Thought, _Written
 
 RESPONSES = "/v1/responses"
 MARIGOLD = "How often is the colony called Marigold inspected?"
@@ -235,7 +235,7 @@ def test_errors_are_the_clients_own(client: openai.OpenAI) -> None:
 def told(*given: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """OpenAI's events for events of ours, and the response at their end."""
     asked = parameters({"model": "m", "input": "Hi"}, ResponseParameters)
-    written = _Written(asked, LibraryText("http://house"), cited=False)
+    written = ResponseWritten(asked, LibraryText("http://house"), cited=False)
     found = [*written.begin(), *(event for one in given for event in written.add(one))]
     numbered = [event | {"sequence_number": at} for at, event in enumerate(found)]
     assert_well_formed(numbered)
@@ -246,7 +246,7 @@ def told(*given: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def test_thoughts_are_kept_apart_from_the_answer() -> None:
     done = Done(AnswerKind.WRITTEN, "m", "stop", Usage(3, 4), ())
-    found, response = told(_Thought("Let me "), _Thought("see."), Token("Four"), Token("."), done)
+    found, response = told(Thought("Let me "), Thought("see."), Token("Four"), Token("."), done)
     assert [event["type"] for event in found[2:7]] == [
         "response.output_item.added",
         "response.reasoning_text.delta",
