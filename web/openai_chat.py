@@ -24,7 +24,7 @@ from web.house import House
 from web.leaving import unless_gone
 from web.openai_bare import DONE, bodies_of, reshaped, streamed, whole
 from web.openai_library import LibraryText, failed_status
-from web.openai_messages import check_messages, question
+from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
 from web.problems import openai_error
@@ -95,6 +95,7 @@ async def _bare_model(
 ) -> Response[Any]:
     engine = house.models.engine()
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
+    body["messages"] = spoken(asked.messages)
     headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
     if asked.reasoning_effort:
         given = data.get("chat_template_kwargs")

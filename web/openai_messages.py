@@ -5,7 +5,7 @@ templates take a role of "wizard" and a tool's answer that nobody asked for, and
 write something.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from library.errors import InvalidRequest
@@ -14,7 +14,9 @@ from llm.answer import Question
 Message = dict[str, Any]
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+# The types of a part that is text, and the field that has it.
+CHAT_PARTS = {"text": "text", "refusal": "refusal"}
+RESPONSE_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
 _OTHER_PARTS = ("image_url", "input_audio", "file", "input_image", "input_file")
 
 
@@ -59,24 +61,35 @@ def _calls(message: Message, where: str) -> set[str]:
     return {call["id"] for call in calls}
 
 
-def text_of(content: object, where: str) -> str:
+def spoken(messages: Sequence[Message]) -> list[Message]:
+    """Checked messages as the engine takes them: it knows no refusals, which are words like others."""
+    return [
+        {**message, "content": text_of(message["content"], "")}
+        if isinstance(message.get("content"), list)
+        and any(part["type"] != "text" for part in message["content"])
+        else message
+        for message in messages
+    ]
+
+
+def text_of(content: object, where: str, parts: Mapping[str, str] = CHAT_PARTS) -> str:
     """The text of a message's content, its parts joined by line ends. Raises InvalidRequest."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
         raise InvalidRequest(where, "must be text, or a list of text parts.")
-    return "\n".join(_text_of_part(part, f"{where}[{at}]") for at, part in enumerate(content))
+    return "\n".join(_text_of_part(part, f"{where}[{at}]", parts) for at, part in enumerate(content))
 
 
-def _text_of_part(part: object, where: str) -> str:
+def _text_of_part(part: object, where: str, parts: Mapping[str, str]) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in _OTHER_PARTS:
         raise InvalidRequest(where, "is no text, and the models here read text only.")
-    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in _TEXT_PARTS:
-        raise InvalidRequest(f"{where}.type", "must be `text`.")
-    text = part.get(_TEXT_PARTS[kind])
+    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in parts:
+        raise InvalidRequest(f"{where}.type", f"must be one of {', '.join(parts)}.")
+    text = part.get(parts[kind])
     if not isinstance(text, str):
-        raise InvalidRequest(f"{where}.{_TEXT_PARTS[kind]}", "must be a string.")
+        raise InvalidRequest(f"{where}.{parts[kind]}", "must be a string.")
     return text
 
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from library.errors import InvalidRequest
-from web.openai_messages import Message, text_of
+from web.openai_messages import RESPONSE_PARTS, Message, text_of
 from web.openai_parameters import AnyJson, PlainText, Temperature, reasoning_kwargs
 
 _ALONE = "cannot be: nothing is kept here. Send the whole conversation as `input`."
@@ -93,7 +93,7 @@ def _message(item: dict[str, Any], where: str) -> Message:
         raise InvalidRequest(f"{where}.type", "must be `message`.")
     if role not in _ROLES:
         raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(_ROLES)}.")
-    return {"role": role, "content": text_of(item.get("content"), f"{where}.content")}
+    return {"role": role, "content": text_of(item.get("content"), f"{where}.content", RESPONSE_PARTS)}
 
 
 def engine_body(asked: ResponseParameters, messages: list[Message]) -> dict[str, Any]:

@@ -190,14 +190,11 @@ def test_a_seed_and_a_stop_are_honoured(house: Appliance, model: str) -> None:
 
 
 def test_a_bias_forbids_a_token(house: Appliance, model: str) -> None:
-    asked = {"model": model, "messages": HELLO, "max_tokens": 1, "logprobs": True, "top_logprobs": 1}
+    asked = {"model": model, "messages": [{"role": "user", "content": "What is water?"}], "max_tokens": 1}
     plain, _ = written(house, asked)
-    _, answer = house.post("/v1/completions", {"model": model, "prompt": "Hello", "max_tokens": 1})
-    assert answer["choices"][0]["text"]
-    token = plain["choices"][0]["logprobs"]["content"][0]["token"]
-    # 0 to 49151 are its tokens; which of them this one is, is not told. Forbid all that begin a text so.
-    biased, _ = written(house, asked | {"logit_bias": {"19556": -100}})
-    assert (biased["choices"][0]["logprobs"]["content"][0]["token"] == token) is (token != "Hello")
+    assert plain["choices"][0]["message"]["content"] == "Water"
+    biased, _ = written(house, asked | {"logit_bias": {"12615": -100}})
+    assert biased["choices"][0]["message"]["content"] not in ("Water", "")
 
 
 def test_what_is_ignored_is_named(house: Appliance, model: str) -> None:
@@ -257,6 +254,10 @@ WRONG = [
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}]},
+        "messages[0].content[0].type",
+    ),
     ({"messages": [{"role": "user", "content": [{"type": "film"}]}]}, "messages[0].content[0].type"),
     (
         {
@@ -344,6 +345,14 @@ def test_a_tools_answer_to_a_call_is_taken(house: Appliance, model: str) -> None
         {"role": "tool", "content": "It rains.", "tool_call_id": "a"},
     ]
     assert written(house, {"model": model, "messages": messages})
+
+
+def test_parts_of_text_and_refusals_are_words_like_others(house: Appliance, model: str) -> None:
+    said = [{"type": "text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]
+    in_parts = [*HELLO, {"role": "assistant", "content": said}, *HELLO]
+    plain = [*HELLO, {"role": "assistant", "content": "Well.\nNo."}, *HELLO]
+    one, other = (written(house, {"model": model, "messages": messages})[0] for messages in (in_parts, plain))
+    assert one["choices"] == other["choices"]
 
 
 def test_an_effort_of_reasoning_is_taken_even_where_the_model_has_none(house: Appliance, model: str) -> None:
