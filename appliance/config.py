@@ -34,6 +34,9 @@ class ServerConfig(_Part, frozen=True):
     # Host names under which browsers may reach the appliance, beside IP
     # addresses, localhost and names ending in .local, .lan or .home.arpa.
     host_names: tuple[str, ...] = ()
+    # A line a request wears out the SD card that many home servers start from: only on request.
+    log_requests: bool = False
+    log_format: Literal["text", "json"] = "text"
 
 
 class PathsConfig(_Part, frozen=True):

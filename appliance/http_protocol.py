@@ -11,6 +11,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from web.guards import HEADERS
+from web.observed import new_request_id
 
 LONGEST_TARGET_BYTES = 65_535  # httptools refuses a longer one by itself, without saying why
 LONGEST_HEAD_BYTES = 256 * 1024
@@ -50,6 +51,7 @@ class SpokenProtocol(HttpToolsProtocol):
             "content-type": "application/problem+json",
             "content-length": str(len(body)),
             "connection": "close",
+            "x-request-id": new_request_id(),
         }
         head = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{k}: {v}" for k, v in headers.items())]
         self.transport.write("\r\n".join([*head, "", ""]).encode("ascii") + body)

@@ -6,7 +6,6 @@ once; the models load while pages are served already.
 """
 
 import asyncio
-import logging
 import signal
 import socket
 import sys
@@ -35,8 +34,7 @@ from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
 from web.leaving import Closing
-
-log = logging.getLogger(__name__)
+from web.metrics import Metrics
 
 _DRAIN_S = 4  # for answers that are still being sent after the model was told to stop
 
@@ -46,9 +44,9 @@ def serve(config: Config) -> None:
     # Until uvicorn listens to signals itself, being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     keep_memory_together()
-    model_file = chat_model_file(config)
+    model_file, metrics = chat_model_file(config), Metrics()
     with _bound(config) as listener, ExitStack() as opened:
-        stacks = opened.enter_context(open_stacks(config))
+        stacks = opened.enter_context(open_stacks(config, on_searched=metrics.searched))
         room = opened.enter_context(open_reading_room(config, stacks))
         opened.enter_context(rescanning(room.inbox, every_minutes=config.ingest.rescan_minutes))
         open_embedder_in_background(stacks)
@@ -61,6 +59,7 @@ def serve(config: Config) -> None:
                 threads=config.llm.threads or None,
                 load_timeout_s=config.llm.load_timeout_s,
             ),
+            on_spoken=metrics.spoken,
         )
         landing = Landing(
             config.library,
@@ -99,8 +98,14 @@ def serve(config: Config) -> None:
             upkeep=room.upkeep,
             verifying=threading.Lock(),
             closing=Closing(),
+            metrics=metrics,
         )
-        app = guarded_app(house, on_startup=[models.start], on_shutdown=[models.stop])
+        app = guarded_app(
+            house,
+            log_requests=config.server.log_requests,
+            on_startup=[models.start],
+            on_shutdown=[models.stop],
+        )
         settings = uvicorn.Config(
             app,
             http=SpokenProtocol,
@@ -176,14 +181,3 @@ def _bound(config: Config) -> Iterator[socket.socket]:
             ) from error
         listener.listen(1024)
         yield listener
-
-
-def configure_logging() -> None:
-    """Log lines to standard error, which systemd's journal keeps; no one's words are in them."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for quiet in ("alembic", "apscheduler"):
-        logging.getLogger(quiet).setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -8,7 +8,7 @@ closed in reverse order, also when opening stops half way.
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -35,6 +35,7 @@ from search.meaning import Meaning
 from search.precedence import Precedence
 from search.reranker import Reranker
 from search.retriever import Retriever
+from search.values import Mode
 from search.vectors import VectorIndex
 from search.words import Words
 
@@ -69,12 +70,14 @@ class Stacks(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def open_stacks(config: Config) -> Iterator[Stacks]:
+def open_stacks(
+    config: Config, *, on_searched: Callable[[Mode, float], None] = lambda _mode, _took_s: None
+) -> Iterator[Stacks]:
     """Open the stores under the data folder, as their only owner.
 
     Raises SetupError when the folder cannot be written or belongs to a running
     Almanac; RecordError when the record cannot be opened. An index that cannot
-    be is replaced by an empty one.
+    be is replaced by an empty one. `on_searched` is the retriever's.
     """
     with ExitStack() as opened:
         opened.enter_context(_owned(config.data))
@@ -92,7 +95,14 @@ def open_stacks(config: Config) -> Iterator[Stacks]:
                 "Give Almanac's user permission to write there, and check that the disk is not full."
             ) from error
         excerpts, precedence = Excerpts(record), Precedence()
-        retriever = Retriever(words, meaning, excerpts, precedence=precedence, reranker=reranker_of(config))
+        retriever = Retriever(
+            words,
+            meaning,
+            excerpts,
+            precedence=precedence,
+            reranker=reranker_of(config),
+            on_searched=on_searched,
+        )
         opened.callback(retriever.close)
         yield Stacks(
             record=record,

@@ -12,7 +12,7 @@ Works on one vector index: the serving one, or one that is built beside it.
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -169,6 +169,10 @@ class Embedding:
             more = min(document.chunks - stop, room)
             ranges[at], room = (document, first, stop + more), room - more
         chunks = self._queue.chunks_in(ranges) if ranges else []
+        held = Counter(chunk.document_id for chunk in chunks)
+        for document, first, stop in ranges:
+            if held[document.id] < stop - first and self._queue.read_again(document):
+                log.warning("the record lacks text of document %s; it is read again", document.id)
         if self._proves:
             self._finish(whole)
         if not chunks:

@@ -6,6 +6,7 @@ index itself, never by remembering. Its hard rule: an index is called whole only
 after every document was counted in it and words of some were found.
 """
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,8 @@ from library.queue import Queue
 from library.record import batches
 from library.values import Document
 from search.lexical import LexicalIndex
+
+log = logging.getLogger(__name__)
 
 _CHUNKS_AT_ONCE = 4_000  # about a tenth of a second in which no document can be stored
 _PROVEN = 50  # documents, drawn at random
@@ -92,12 +95,18 @@ def _portions(documents: Sequence[Document]) -> list[list[Document]]:
 def _add(queue: Queue, lexical: LexicalIndex, document_ids: Sequence[str], *, closely: bool) -> int:
     """Write documents as they are in the record now; returns how many it were.
 
-    One that is being read again since it was listed is left to that.
+    One that is being read again since it was listed is left to that, and one
+    whose text is not in the record as it should be is read again.
     """
     documents = lacking(queue, lexical, queue.indexed_among(document_ids), closely=closely)
+    held = queue.chunk_ids([document.id for document in documents])
     lexical.remove([document.id for document in documents])
     for document in documents:
-        lexical.add(queue.indexed_chunks(document))
+        if len(held[document.id]) == document.chunks:
+            lexical.add(queue.indexed_chunks(document))
+        else:
+            log.warning("the record lacks text of document %s; it is read again", document.id)
+            queue.read_again(document)
     lexical.commit()
     return len(documents)
 

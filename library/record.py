@@ -19,16 +19,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from library.errors import RecordError
-
-# The newest migration. Kept here so that a start with a current schema need
-# not import Alembic (a quarter of a second); a test compares it with the
-# migrations themselves.
-SCHEMA_REVISION = "0003"
+from library.migrating import migrate
 
 ROWS_A_QUERY = 500  # below SQLite's bound of 999 parameters in old builds
 
@@ -63,7 +59,7 @@ class Record:
         event.listen(engine, "connect", _configure_sqlite)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _migrate(engine)
+            migrate(path)
         except (OSError, DBAPIError) as error:
             engine.dispose()
             raise RecordError(
@@ -114,34 +110,3 @@ def _configure_sqlite(connection: Any, _: object) -> None:
     # and thread; the kernel's cache already holds those pages once for all.
     cursor.execute("PRAGMA cache_size=-1024")
     cursor.close()
-
-
-def _migrate(engine: Engine) -> None:
-    revision = _revision(engine)
-    if revision == SCHEMA_REVISION:
-        return
-    from alembic import command  # noqa: PLC0415 - see SCHEMA_REVISION
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util.exc import CommandError  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            raise RecordError(
-                f"The record has schema {revision}, which this version of Almanac does not know: it was "
-                "written by a newer one. Install that version again; nothing has been changed."
-            ) from error
-
-
-def _revision(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        try:
-            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        except SQLAlchemyError:
-            return None

@@ -11,7 +11,7 @@ not just drop it.
 """
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,6 +20,7 @@ import httpx
 import msgspec
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+from llm.spoken import Hearing, Spoken
 from llm.transport import SocketTransport
 
 _MAX_EVENT_BYTES = 16 * 2**20
@@ -59,14 +60,17 @@ class Engine:
         socket: Path,
         key: str,
         silence_s: float = 600,
+        on_spoken: Callable[[Spoken], None] = lambda _: None,
     ) -> None:
         """`context_tokens` is what one request may use, prompt and answer together.
 
         `silence_s` is how long the engine may say nothing before it counts as
-        hung: it reads the whole prompt before its first word.
+        hung: it reads the whole prompt before its first word. `on_spoken` is told
+        of each answer when it ends, however it ends.
         """
         self.model_id = model_id
         self.context_tokens = context_tokens
+        self._on_spoken = on_spoken
         self._closed = False
         self._client = httpx.AsyncClient(
             transport=SocketTransport(socket),
@@ -85,11 +89,11 @@ class Engine:
         Cancelling frees the slot. Raises InvalidRequest for what the engine
         will not take, ModelUnavailable and ModelFailed.
         """
-        return _decoded(await self._post(_CHAT, body | {"stream": False}), dict[str, Any])
+        return await self._whole(_CHAT, body)
 
     async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The same of a bare prompt, without the chat template: OpenAI's `text_completion`."""
-        return _decoded(await self._post(_TEXT, body | {"stream": False}), dict[str, Any])
+        return await self._whole(_TEXT, body)
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """A completion's chunks in order, each as the JSON the engine wrote. Raises as `batches` does."""
@@ -111,30 +115,32 @@ class Engine:
         return self._batches(_TEXT, body)
 
     async def _batches(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
-        async with (
-            self._speaking(),
-            self._client.stream("POST", path, content=_encoded(body | {"stream": True})) as response,
-        ):
-            if response.status_code != 200:
-                await response.aread()
-                _refuse(response, path)
-            events = _Events()
-            async for piece in response.aiter_raw():
-                batch: list[bytes] = []
-                ended, fault = False, b""
-                for payload in events.fed(piece):
-                    ended = payload == _DONE
-                    fault = payload if payload.startswith(_ERRED) else b""
-                    if ended or fault:
-                        break
-                    batch.append(payload)
-                if batch:
-                    yield batch
-                if fault:
-                    raise ModelFailed(_sentence(_fault(fault).message))
-                if ended:
-                    return
-        raise ModelFailed(_STOPPED)
+        with Hearing(self.model_id, self._on_spoken) as hearing:
+            async with (
+                self._speaking(),
+                self._client.stream("POST", path, content=_encoded(body | {"stream": True})) as response,
+            ):
+                if response.status_code != 200:
+                    await response.aread()
+                    _refuse(response, path)
+                events = _Events()
+                async for piece in response.aiter_raw():
+                    batch: list[bytes] = []
+                    ended, fault = False, b""
+                    for payload in events.fed(piece):
+                        ended = payload == _DONE
+                        fault = payload if payload.startswith(_ERRED) else b""
+                        if ended or fault:
+                            break
+                        batch.append(payload)
+                    if batch:
+                        hearing.heard(batch[-1])
+                        yield batch
+                    if fault:
+                        raise ModelFailed(_sentence(_fault(fault).message))
+                    if ended:
+                        return
+            raise ModelFailed(_STOPPED)
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation in the model's own chat template, the answer's opening included."""
@@ -153,6 +159,12 @@ class Engine:
         """Close every connection; streams still open raise ModelFailed."""
         self._closed = True
         await self._client.aclose()
+
+    async def _whole(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        with Hearing(self.model_id, self._on_spoken) as hearing:
+            answer = await self._post(path, body | {"stream": False})
+            hearing.whole(answer)
+            return _decoded(answer, dict[str, Any])
 
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
         async with self._speaking():

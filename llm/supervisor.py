@@ -39,6 +39,7 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.gguf import inspect
+from llm.spoken import Spoken
 from llm.worker import Listening, Outcome, Refused, WorkerOrders
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Supervisor:
         settings: ModelSettings | None = None,
         *,
         worker: tuple[str, ...] = WORKER,
+        on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
@@ -112,7 +114,7 @@ class Supervisor:
         self._model_file = model_file.absolute() if model_file else None
         self._runtime_folder = runtime_folder
         self._settings = settings or ModelSettings()
-        self._command = worker
+        self._command, self._on_spoken = worker, on_spoken
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
@@ -225,6 +227,7 @@ class Supervisor:
             socket=Path(orders.socket),
             key=orders.key,
             silence_s=self._settings.silence_s,
+            on_spoken=self._on_spoken,
         )
         try:
             self._engine = engine

@@ -9,7 +9,7 @@ fails when neither side can answer; nothing is spent on what was not asked for.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -57,10 +57,12 @@ class Retriever:
         *,
         precedence: Precedence,
         reranker: Reranker | None = None,
+        on_searched: Callable[[Mode, float], None] = lambda _mode, _took_s: None,
     ) -> None:
+        """`on_searched` is told the mode of each search that was answered, and the seconds it took."""
         self._words, self._meaning = words, meaning
         self._excerpts, self._precedence = excerpts, precedence
-        self.reranker = reranker
+        self.reranker, self._on_searched = reranker, on_searched
         # One thread beside the caller's: both engines release the interpreter.
         self._beside = ThreadPoolExecutor(max_workers=4, thread_name_prefix="vectors")
 
@@ -114,11 +116,14 @@ class Retriever:
             page, unseen = self._page(groups[offset:], limit, folded)
             did_you_mean, resembling = self._spelling(asked, mode)
         total = len(groups) - unseen
+        passages = tuple(_shown(page, found, asked, resembling, folded))
+        took_s = time.perf_counter() - began
+        self._on_searched(mode, took_s)
         return SearchResult(
-            passages=tuple(_shown(page, found, asked, resembling, folded)),
+            passages=passages,
             total=total,
             next_offset=offset + limit if total > offset + limit else None,
-            took_ms=round((time.perf_counter() - began) * 1000, 2),
+            took_ms=round(took_s * 1000, 2),
             degraded=tuple(degraded),
             notices=asked.notices,
             did_you_mean=did_you_mean,

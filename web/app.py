@@ -26,6 +26,7 @@ from web import (
     openai,
     pages,
     reading,
+    readings,
     reindex,
     search,
     suggest,
@@ -34,6 +35,7 @@ from web import (
 )
 from web.guards import guard
 from web.house import House
+from web.observed import observed
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
 from web.turns import Turns
 
@@ -41,13 +43,14 @@ _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
 
 
-def guarded_app(house: House, **hooks: Any) -> ASGIApp:
-    """The application behind its guards, as it is served.
+def guarded_app(house: House, *, log_requests: bool = False, **hooks: Any) -> ASGIApp:
+    """The application behind its guards, and observed, as it is served.
 
     Around and not inside: Litestar's own middleware does not see a request for
-    a path that does not exist.
+    a path that does not exist. What the guards refuse is counted, too.
     """
-    return guard(house.host_names)(create_app(house, **hooks))
+    guarded = guard(house.host_names)(create_app(house, **hooks))
+    return observed(house.metrics, log_requests=log_requests)(guarded)
 
 
 def create_app(house: House, **hooks: Any) -> Litestar:
@@ -63,6 +66,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             health.healthz,
             health.readyz,
             health.status,
+            readings.metrics,
             api.documents,
             api.document,
             files.document_file,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -105,7 +106,8 @@ class Watch:
             if not self.is_looking:
                 self._progress, self._known = None, {}
                 self._since = datetime.now(UTC) - _BEFORE_THE_FIRST
-                self._poller = asyncio.create_task(self._poll(), name="events")
+                # In a context of its own: it outlives this request, and its log lines are not the request's.
+                self._poller = asyncio.create_task(self._poll(), name="events", context=Context())
             elif self._progress is not None:
                 mine.put(self._progress, list(self._known.values()), reload=True)
             yield b"retry: 2000\n\n"

@@ -32,6 +32,7 @@ from search.suggestions import Suggestions
 from search.vectors import VectorIndex
 from search.words import Words
 from web.leaving import Closing
+from web.metrics import Metrics
 from web.words import counted
 
 
@@ -60,6 +61,7 @@ class House(msgspec.Struct, frozen=True):
     upkeep: Upkeep
     verifying: threading.Lock
     closing: Closing
+    metrics: Metrics
 
     @property
     def lexical(self) -> LexicalIndex | EarlierLexicalIndex:

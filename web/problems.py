@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Template
 
 from library import errors
+from web.observed import route_of
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def unreadable_body(request: Request[Any, Any, Any], error: Exception) -> Respon
 
 
 def unexpected_problem(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    log.error("unexpected error at %s", request.url.path, exc_info=error)
+    log.error("unexpected error", extra={"route": route_of(request.scope)}, exc_info=error)
     sentence = "Something went wrong inside Almanac. Its log says more; please report it."
     return _respond(request, 500, "internal_error", sentence, None)
 

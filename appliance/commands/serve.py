@@ -17,8 +17,9 @@ def run(given: argparse.Namespace) -> int:
     changes = {name: getattr(given, name) for name in ("host", "port") if getattr(given, name) is not None}
     if changes:
         config = msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, **changes))
-    from appliance.serve import configure_logging, serve  # noqa: PLC0415 - --help must stay light
+    from appliance.logs import configure_logging  # noqa: PLC0415 - --help must stay light
+    from appliance.serve import serve  # noqa: PLC0415
 
-    configure_logging()
+    configure_logging(as_json=config.server.log_format == "json")
     serve(config)
     return 0

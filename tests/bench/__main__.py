@@ -25,6 +25,7 @@ LONG = (
     "crowd",
     "kiwix",
     "million",
+    "observed",
 )  # many minutes each, so only by name
 NAMES = SHORT + LONG
 

@@ -1,8 +1,10 @@
 """Indexes that are lost, damaged, of an earlier version or unwanted: search goes on, and they are whole again by themselves."""
 
+import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -324,6 +326,35 @@ def test_an_index_of_an_earlier_version_answers_until_its_successor_is_whole(
     everything_is_found_again(house, NOTES + 1)
     assert house.room.stacks.words.serving.schema == SCHEMA
     until(lambda: not folder.exists())
+
+
+def test_an_upgrade_finds_its_way_where_the_record_has_lost_texts(house: House) -> None:
+    folder = folder_of(house, WORDS)
+    as_almanac_0_1_left_it(house, folder)
+    forget_texts_of(house, "garden/bees.md", "garden/1.md")
+    house.open()
+    until(lambda: house.room.stacks.words.serving.schema == SCHEMA)
+    everything_is_found_again(house)
+
+
+def test_a_half_embedded_document_whose_text_is_lost_is_read_again(house: House) -> None:
+    house.close()
+    forget_texts_of(house, "garden/1.md")
+    with contextlib.closing(sqlite3.connect(house.config.data / "record.sqlite3")) as record, record:
+        record.execute(
+            "UPDATE documents SET embedded = 0, state = 'findable_words' WHERE path = 'garden/1.md'"
+        )
+    house.open()
+    everything_is_found_again(house)
+
+
+def forget_texts_of(house: House, *paths: str) -> None:
+    """As a record is left that somebody repaired, or an upgrade harmed."""
+    with contextlib.closing(sqlite3.connect(house.config.data / "record.sqlite3")) as record, record:
+        for path in paths:
+            of = "document_id = (SELECT id FROM documents WHERE path = ?)"
+            assert record.execute(f"DELETE FROM chunks WHERE {of}", (path,)).rowcount
+            assert record.execute(f"DELETE FROM sections WHERE {of}", (path,)).rowcount
 
 
 def test_an_upgrade_that_is_interrupted_is_gone_on_with(

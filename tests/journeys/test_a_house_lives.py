@@ -149,6 +149,7 @@ def test_no_connection_to_anywhere_else_is_even_tried(
         house.drop("garden/bees.md", BEES)
         house.until_state("garden/bees.md", "findable", timeout_s=120)
         assert house.ask("How often is the colony Marigold inspected?")[-1][0] == "done"
+        assert house.request("GET", "/metrics")[0] == 200
         threading.Event().wait(WATCHED_S)
         assert house.get("/readyz")[0] == 200
         assert house.process
