@@ -118,7 +118,8 @@ def test_the_official_client_streams_and_gets_the_final_response(client: openai.
 
 @models
 def test_an_answer_that_is_cut_is_incomplete(client: openai.OpenAI, model: str) -> None:
-    response = client.responses.create(model=model, input="Count to a thousand.", max_output_tokens=4)
+    asked: Any = {"model": model, "input": "Count to a thousand.", "temperature": 0}
+    response = client.responses.create(**asked, max_output_tokens=4)
     assert response.status == "incomplete"
     assert response.incomplete_details
     assert response.incomplete_details.reason == "max_output_tokens"
