@@ -94,7 +94,7 @@ class InvalidRequest(AlmanacError):
 
     def __init__(self, parameter: str, problem: str) -> None:
         super().__init__(f"`{parameter}` {problem}")
-        self.parameter = parameter
+        self.parameter, self.problem = parameter, problem
 
 
 class StateConflict(AlmanacError):

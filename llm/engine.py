@@ -27,6 +27,7 @@ _MAX_EVENT_BYTES = 16 * 2**20
 
 T = TypeVar("T")
 
+_CHAT, _TEXT = "/v1/chat/completions", "/v1/completions"
 _DONE = b"[DONE]"
 _ERRED = b'{"error"'
 
@@ -88,10 +89,11 @@ class Engine:
         Cancelling frees the slot. Raises InvalidRequest for what the engine
         will not take, ModelUnavailable and ModelFailed.
         """
-        with Hearing(self.model_id, self._on_spoken) as hearing:
-            answer = await self._post("/v1/chat/completions", body | {"stream": False})
-            hearing.whole(answer)
-            return _decoded(answer, dict[str, Any])
+        return await self._whole(_CHAT, body)
+
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The same of a bare prompt, without the chat template: OpenAI's `text_completion`."""
+        return await self._whole(_TEXT, body)
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """A completion's chunks in order, each as the JSON the engine wrote. Raises as `batches` does."""
@@ -100,22 +102,27 @@ class Engine:
                 for payload in batch:
                     yield payload
 
-    async def batches(self, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
+    def batches(self, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         """The same chunks, those that arrived together in one list, for whoever passes them on as they are.
 
         What happened before the first chunk (InvalidRequest, ModelUnavailable)
         is raised with the first `anext`; ModelFailed at any time.
         """
+        return self._batches(_CHAT, body)
+
+    def text_batches(self, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        """The chunks of a bare prompt's completion; all else as `batches`."""
+        return self._batches(_TEXT, body)
+
+    async def _batches(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
             async with (
                 self._speaking(),
-                self._client.stream(
-                    "POST", "/v1/chat/completions", content=_encoded(body | {"stream": True})
-                ) as response,
+                self._client.stream("POST", path, content=_encoded(body | {"stream": True})) as response,
             ):
                 if response.status_code != 200:
                     await response.aread()
-                    _refuse(response)
+                    _refuse(response, path)
                 events = _Events()
                 async for piece in response.aiter_raw():
                     batch: list[bytes] = []
@@ -137,7 +144,7 @@ class Engine:
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation in the model's own chat template, the answer's opening included."""
-        answer = await self._post("/v1/chat/completions/input_tokens", {"messages": messages})
+        answer = await self._post(f"{_CHAT}/input_tokens", {"messages": messages})
         return _decoded(answer, _Counted).input_tokens
 
     async def healthy(self, *, within_s: float = 3) -> bool:
@@ -153,11 +160,17 @@ class Engine:
         self._closed = True
         await self._client.aclose()
 
+    async def _whole(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        with Hearing(self.model_id, self._on_spoken) as hearing:
+            answer = await self._post(path, body | {"stream": False})
+            hearing.whole(answer)
+            return _decoded(answer, dict[str, Any])
+
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
         async with self._speaking():
             response = await self._client.post(path, content=_encoded(body))
         if response.status_code != 200:
-            _refuse(response)
+            _refuse(response, path)
         return response.content
 
     @asynccontextmanager
@@ -208,12 +221,12 @@ def translated(error: Exception) -> AlmanacError:
             return ModelFailed(_STOPPED)
 
 
-def _refuse(response: httpx.Response) -> NoReturn:
+def _refuse(response: httpx.Response, path: str) -> NoReturn:
     """An answer other than 200, as an error of ours."""
     fault = _fault(response.content)
     if fault.type == "exceed_context_size_error":
         raise InvalidRequest(
-            "messages",
+            "prompt" if path == _TEXT else "messages",
             f"hold {fault.n_prompt_tokens} tokens and the model's context {fault.n_ctx}. "
             "Shorten them, or raise `llm.context_tokens`.",
         )
@@ -221,8 +234,10 @@ def _refuse(response: httpx.Response) -> NoReturn:
         case 400 | 413 | 422:
             # "Field 'temperature': type must be number", "'messages' is required"
             named = re.search(r"'(\w{1,40})'", fault.message)
+            # "JSON schema error at #: unrecognized type wizard"
+            schema = "response_format" if "JSON schema" in fault.message else "request"
             raise InvalidRequest(
-                named.group(1) if named else "request", f"was refused by the model's engine: {fault.message}"
+                named.group(1) if named else schema, f"was refused by the model's engine: {fault.message}"
             )
         case 401 | 403:
             raise ModelUnavailable("The model's engine refused the key. Restart it.")

@@ -13,11 +13,16 @@ class AnswerKind(enum.StrEnum):
     NOT_FOUND = "not_found"  # the library holds nothing on it; no model was asked
 
 
+class PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int = 0  # of the prompt, those that were read before and not again
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens as the engine counted them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: PromptDetails = PromptDetails()
 
     @property
     def total_tokens(self) -> int:

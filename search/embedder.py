@@ -10,6 +10,8 @@ its first pages without them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import threading
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from library.errors import IndexUnavailable
+from library.errors import IndexUnavailable, InvalidRequest
 from search.graphs import open_graph
 from search.wordpieces import PieceCounts
 
@@ -100,6 +102,7 @@ class Embedder:
         import numpy as np  # noqa: PLC0415 - the hard rule above
 
         self._np: Any = np
+        self._folder = model_folder
         self._tokenizer = _tokenizer(model_folder)
         self._tokenizer.enable_truncation(self.card.max_tokens)
         try:
@@ -109,6 +112,13 @@ class Embedder:
                 f"The embedding model {path} cannot be loaded: {error}. Run `make run` again to rebuild it."
             ) from error
         self._inputs = [entry.name for entry in self._session.get_inputs()]
+
+    @functools.cached_property
+    def _uncut(self) -> tokenizers.Tokenizer:
+        """The tokeniser a second time: whether it cuts is its own state, which other threads rely on."""
+        tokenizer = _tokenizer(self._folder)
+        tokenizer.no_truncation()
+        return tokenizer
 
     def embed(self, texts: Sequence[str], *, batch: int = BATCH) -> np.ndarray:
         """Unit vectors of passages, float32 [len(texts), card.dimensions], in the order of `texts`.
@@ -122,24 +132,49 @@ class Embedder:
         """The unit vector of a query, float32 [card.dimensions]."""
         return self._embed([self.card.query_prefix + query], 1)[0]  # type: ignore[no-any-return]
 
-    def _embed(self, texts: list[str], batch: int) -> np.ndarray:
+    def tokens(self, texts: Sequence[str | Sequence[int]]) -> list[list[int]]:
+        """Each text as the model reads it: its token ids, framed, and nothing cut off or put before it.
+
+        A text may come as token ids of this model already, without their frame.
+        Raises InvalidRequest for an id that is none.
+        """
+        (known,) = self._uncut.encode_batch_fast(["a"], add_special_tokens=False)
+        (framed,) = self._uncut.encode_batch_fast(["a"])
+        begins = framed.ids.index(known.ids[0])
+        before, after = framed.ids[:begins], framed.ids[begins + len(known.ids) :]
+        size = self._uncut.get_vocab_size()
+        rows = []
+        for at, text in enumerate(texts):
+            if isinstance(text, str):
+                rows.append(self._uncut.encode_batch_fast([text])[0].ids)
+            elif all(0 <= id_ < size for id_ in text):
+                rows.append([*before, *text, *after])
+            else:
+                raise InvalidRequest(f"input[{at}]", f"holds a token id that is not from 0 to {size - 1}.")
+        return rows
+
+    def embed_tokens(self, tokens: Sequence[Sequence[int]], *, batch: int = BATCH) -> np.ndarray:
+        """Unit vectors, float32 [len(tokens), card.dimensions], of what `tokens` gave; each at most max_tokens."""
         np = self._np
-        encoded = self._tokenizer.encode_batch_fast(texts)
-        order = sorted(range(len(encoded)), key=lambda at: len(encoded[at]))
-        vectors: Any = np.empty((len(encoded), self.card.dimensions), dtype=np.float32)
+        order = sorted(range(len(tokens)), key=lambda at: len(tokens[at]))
+        vectors: Any = np.empty((len(tokens), self.card.dimensions), dtype=np.float32)
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
-            longest = max(len(encoded[row]) for row in rows)
+            longest = max(len(tokens[row]) for row in rows)
             ids = np.zeros((len(rows), longest), dtype=np.int64)
             mask = np.zeros((len(rows), longest), dtype=np.int64)
             for at, row in enumerate(rows):
-                length = len(encoded[row])
-                ids[at, :length] = encoded[row].ids
+                length = len(tokens[row])
+                ids[at, :length] = tokens[row]
                 mask[at, :length] = 1
             given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
             out = self._session.run(None, {name: given[name] for name in self._inputs})[0]
             vectors[rows] = self._pooled(out, mask)
         return vectors  # type: ignore[no-any-return]  # numpy is not imported at this level
+
+    def _embed(self, texts: list[str], batch: int) -> np.ndarray:
+        encoded = self._tokenizer.encode_batch_fast(texts)
+        return self.embed_tokens([encoding.ids for encoding in encoded], batch=batch)
 
     def _pooled(self, out: Any, mask: Any) -> Any:
         """Unit vectors [rows, dimensions] of what the graph gave for a batch."""
@@ -158,10 +193,10 @@ class LazyEmbedder:
 
     def __init__(self, model_folder: Path, *, threads: int) -> None:
         self.folder, self._threads = model_folder, threads
-        try:
-            self.dimensions = model_card(model_folder).dimensions
-        except IndexUnavailable:
-            self.dimensions = DIMENSIONS  # there is no model; `open` will say so
+        self.card: ModelCard | None = None
+        with contextlib.suppress(IndexUnavailable):  # there is no model; `open` will say so
+            self.card = model_card(model_folder)
+        self.dimensions = self.card.dimensions if self.card else DIMENSIONS
         self._opening = threading.Lock()
         self._embedder: Embedder | None = None
         self.error: str | None = None
@@ -190,6 +225,15 @@ class LazyEmbedder:
         """One unit vector of `dimensions` numbers. Raises IndexUnavailable while there is no model."""
         vector: list[float] = self._opened().embed_query(query).tolist()
         return vector
+
+    def tokens(self, texts: Sequence[str | Sequence[int]]) -> list[list[int]]:
+        """As `Embedder.tokens`. Raises IndexUnavailable while there is no model."""
+        return self._opened().tokens(texts)
+
+    def embed_tokens(self, tokens: Sequence[Sequence[int]]) -> list[list[float]]:
+        """As `Embedder.embed_tokens`. Raises IndexUnavailable while there is no model."""
+        vectors: list[list[float]] = self._opened().embed_tokens(tokens).tolist()
+        return vectors
 
     def _opened(self) -> Embedder:
         if self._embedder is None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SHARE = 0.5
 # As these models were trained; of what is longer, the longer of the two is cut.
 _MAX_TOKENS = 512
-_MAX_QUERY_CHARACTERS = 1000
+MAX_QUERY_CHARACTERS = 1000
 _TOKENIZER = "tokenizer.json"
 # Names under which graphs are published, the quicker before the exact.
 _GRAPHS = tuple(
@@ -72,9 +72,20 @@ class Reranker:
         """
         self.open()
         try:
-            return [self._score(query[:_MAX_QUERY_CHARACTERS], passage) for passage in passages]
+            return [self._score(query[:MAX_QUERY_CHARACTERS], passage) for passage in passages]
         except Exception as error:  # as above
             raise IndexUnavailable(f"The reranker {self.folder} failed: {error}.") from error
+
+    def count_tokens(self, query: str, passages: Sequence[str]) -> int:
+        """What `scores` reads of these pairs, in the model's own tokens. Raises IndexUnavailable."""
+        self.open()
+        tokenizer = self._parts()[0]
+        return sum(len(tokenizer.encode(query[:MAX_QUERY_CHARACTERS], passage).ids) for passage in passages)
+
+    def _parts(self) -> tuple[tokenizers.Tokenizer, Any, list[str]]:
+        if self._opened is None:
+            raise IndexUnavailable(f"The reranker {self.folder} is not open.")
+        return self._opened
 
     def _load(self) -> tuple[tokenizers.Tokenizer, Any, list[str]]:
         graph = next((self.folder / name for name in _GRAPHS if (self.folder / name).is_file()), None)
@@ -91,9 +102,7 @@ class Reranker:
     def _score(self, query: str, passage: str) -> float:
         import numpy as np  # noqa: PLC0415 - the hard rule above
 
-        if self._opened is None:
-            raise IndexUnavailable(f"The reranker {self.folder} is not open.")
-        tokenizer, session, inputs = self._opened
+        tokenizer, session, inputs = self._parts()
         pair = tokenizer.encode(query, passage)
         given = {
             "input_ids": pair.ids,

@@ -38,6 +38,7 @@ from web.guards import guard
 from web.house import House
 from web.observed import observed
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
+from web.turns import Turns
 
 _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
@@ -93,9 +94,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             models.model_files,
             models.model_file,
             *opds.ROUTES,
-            openai.models,
-            openai.model,
-            openai.chat_completions,
+            *openai.ROUTES,
             pages.front,
             pages.library,
             reading.read,
@@ -112,7 +111,9 @@ def create_app(house: House, **hooks: Any) -> Litestar:
                 include_in_schema=False,
             ),
         ],
-        state=State({"house": house, "watch": events.Watch(house), "slips": uploads.Slips()}),
+        state=State(
+            {"house": house, "watch": events.Watch(house), "slips": uploads.Slips(), "turns": Turns()}
+        ),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         exception_handlers={
             AlmanacError: almanac_problem,

@@ -40,6 +40,9 @@ STATUS: dict[type[errors.AlmanacError], int] = {
 }
 
 
+# OpenAI's types of errors, where the status says more than whose mistake it was.
+_KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
 # Litestar keeps the argument names `state` and `query` for itself.
 _PARAMETERS = {"document_state": "state", "typed": "query"}
 
@@ -84,7 +87,7 @@ def unexpected_problem(request: Request[Any, Any, Any], error: Exception) -> Res
 
 def openai_error(status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
     """OpenAI's envelope, with its types."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
+    kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 

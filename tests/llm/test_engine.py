@@ -59,6 +59,24 @@ def test_a_stream_says_what_the_whole_answer_says(tmp_path):
 
 
 @pytest.mark.models
+def test_a_bare_prompt_is_gone_on_with_whole_and_streamed(tmp_path):
+    async def scene():
+        async with real_engine(tmp_path, context_tokens=256) as engine:
+            asked = {"prompt": "Water is", "max_tokens": 4, "temperature": 0}
+            whole = await engine.complete(asked)
+            async with aclosing(engine.text_batches(asked)) as batches:
+                chunks = [json.loads(payload) async for batch in batches for payload in batch]
+            text = "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
+            assert text == whole["choices"][0]["text"] != ""
+            for attempt in (engine.complete, lambda body: anext(engine.text_batches(body))):
+                with pytest.raises(InvalidRequest, match="the model's context 256") as caught:
+                    await attempt({"prompt": "water " * 300})
+                assert caught.value.parameter == "prompt"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.models
 def test_tokens_are_counted_as_the_engine_counts_them(tmp_path):
     async def scene():
         async with real_engine(tmp_path) as engine:

@@ -26,6 +26,13 @@ def test_pairs_are_read_together_and_each_by_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.models
+def test_what_it_reads_is_counted_as_it_reads_it(tmp_path: Path) -> None:
+    reranker = Reranker(write_cross_encoder(tmp_path / "shared"), threads=1)
+    assert reranker.count_tokens("boil water", ["fire", "light a fire"]) == 2 * (2 + 3) + 1 + 3
+    assert reranker.count_tokens("boil water", ["fire " * 3000]) == 512
+
+
+@pytest.mark.models
 @pytest.mark.parametrize("missing", ["model.onnx", "tokenizer.json", ""])
 def test_what_is_no_reranker_says_so_every_time(tmp_path: Path, missing: str) -> None:
     folder = write_cross_encoder(tmp_path / "broken", numbers=1 if missing else 3)

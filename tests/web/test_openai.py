@@ -103,7 +103,7 @@ def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         ({"messages": [{"role": "assistant", "content": "only me"}]}, "messages"),
         ({"model": ""}, "model"),

@@ -1,0 +1,177 @@
+"""/v1/responses: OpenAI's newer way to ask, from the library or from the bare model.
+
+Its hard rule: nothing is kept. A response cannot be fetched, gone on with by
+its id or run in the background; whoever goes on sends the conversation along.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.datastructures import State
+from litestar.params import Body
+from litestar.response import Stream
+
+from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
+from llm.answer import told
+from llm.events import AnswerKind, Done, Failed, Token, Usage
+from web.api import STREAM_HEADERS, require_json, server_sent
+from web.house import House
+from web.leaving import unless_gone
+from web.openai_library import LibraryText, failed_status
+from web.openai_messages import Message, question
+from web.openai_models import ModelKind, asked_model, shelf_of
+from web.openai_parameters import ignored, parameters, refuse
+from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
+from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
+from web.problems import openai_error
+
+
+@post("/v1/responses", status_code=200)
+async def responses(
+    request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
+) -> Response[Any]:
+    """A response, streamed or whole."""
+    require_json(request)
+    house: House = state.house
+    asked = parameters(data, ResponseParameters)
+    refuse(data, REFUSED)
+    messages = input_messages(asked)
+    kind = asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT)
+    headers = ignored(data, asked.honoured(library=kind is ModelKind.LIBRARY))
+    written = ResponseWritten(
+        asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY
+    )
+    if kind is ModelKind.LIBRARY:
+        events = _library_events(house, asked, messages)
+    else:
+        events = _model_events(house, engine_body(asked, messages))
+    if not asked.stream:
+        return await unless_gone(request, _whole(house, events, written, headers))
+    # The first event is awaited here: a request that is refused is an HTTP error.
+    with house.precedence.foreground():
+        first = await unless_gone(request, _first(events))
+    if isinstance(first, Failed):
+        return _failure(first)
+    stream = _streamed(house, first, events, written)
+    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
+
+
+# --- what is written -------------------------------------------------------------------------------
+
+
+def _library_events(
+    house: House, asked: ResponseParameters, messages: list[Message]
+) -> AsyncGenerator[WrittenEvent, None]:
+    put = question(
+        messages,
+        shelf=shelf_of(asked.model),
+        max_tokens=asked.max_output_tokens,
+        sampling={
+            name: value
+            for name, value in (("temperature", asked.temperature), ("top_p", asked.top_p))
+            if value is not None
+        },
+        parameter="input",
+    )
+    return house.answerer.answer(put)
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta = msgspec.field(default_factory=_Delta)
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+    usage: Usage | None = None
+
+
+async def _model_events(house: House, body: dict[str, Any]) -> AsyncGenerator[WrittenEvent, None]:
+    """The bare model's words as events. What goes wrong before the first is raised."""
+    engine = house.models.engine()
+    decoder = msgspec.json.Decoder(_Chunk)
+    finish_reason, usage, begun = "stop", Usage(), False
+    try:
+        async with aclosing(engine.stream(body)) as payloads:
+            async for payload in payloads:
+                chunk = decoder.decode(payload)
+                usage = chunk.usage or usage
+                for choice in chunk.choices:
+                    finish_reason = choice.finish_reason or finish_reason
+                    if choice.delta.reasoning_content:
+                        begun = True
+                        yield Thought(choice.delta.reasoning_content)
+                    if choice.delta.content:
+                        begun = True
+                        yield Token(choice.delta.content)
+    except InvalidRequest as error:
+        where = "input" if error.parameter.startswith("messages") else error.parameter
+        where = "text.format" if where == "response_format" else where
+        raise InvalidRequest(where, error.problem) from error
+    except AlmanacError as error:
+        if not begun:
+            raise
+        yield Failed(error.code, told(error, house.models))
+        return
+    yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, ())
+
+
+async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | None:
+    return await anext(events, None)
+
+
+async def _whole(
+    house: House,
+    events: AsyncGenerator[WrittenEvent, None],
+    written: ResponseWritten,
+    headers: dict[str, str],
+) -> Response[Any]:
+    with house.precedence.foreground():
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Failed):
+                    return _failure(event)
+                for _ in written.add(event):
+                    pass
+                if isinstance(event, Done):
+                    return Response(written.response(), headers=headers)
+    raise ModelUnavailable("The answer ended without a word. Ask again.")
+
+
+def _failure(failed: Failed) -> Response[Any]:
+    status = failed_status(failed)
+    return Response(openai_error(status, failed.message, failed.code, None), status_code=status)
+
+
+async def _streamed(
+    house: House,
+    first: WrittenEvent | None,
+    events: AsyncGenerator[WrittenEvent, None],
+    written: ResponseWritten,
+) -> AsyncIterator[bytes]:
+    number = 0
+
+    def sent(told: Iterator[dict[str, Any]]) -> bytes:
+        nonlocal number
+        out = b""
+        for event in told:
+            out += server_sent(event["type"], event | {"sequence_number": number})
+            number += 1
+        return out
+
+    with house.precedence.foreground():
+        async with aclosing(events):
+            yield sent(written.begin())
+            if first is not None:
+                yield sent(written.add(first))
+            async for event in events:
+                if out := sent(written.add(event)):
+                    yield out
