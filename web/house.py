@@ -21,6 +21,7 @@ from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
+from llm.queue import Turns
 from llm.supervisor import ModelState, Supervisor
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
@@ -54,6 +55,7 @@ class House(msgspec.Struct, frozen=True):
     pipeline: Pipeline
     models: Supervisor
     answerer: Answerer
+    turns: Turns
     landing: Landing
     renderer: Renderer
     verification: Verification

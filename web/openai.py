@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -18,15 +19,16 @@ from litestar.datastructures import State
 from litestar.params import Body, FromPath
 from litestar.response import Stream
 
-from library.errors import InvalidRequest, ModelError, ModelNotFound, ModelUnavailable
-from llm.answer import Question, told
-from llm.events import Citation, Done, Failed, PassagesFound, Token
+from library.errors import AlmanacError, InvalidRequest, ModelNotFound, ModelUnavailable
+from llm.answer import BACK_WITHIN_S, Question, told
+from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token, Waiting
 from search.values import Passage
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
 from web.leaving import unless_gone
-from web.problems import openai_error
+from web.problems import failed_problem, failed_status, openai_error, status_of
 from web.shapes import passage_href, source_shape
+from web.waiting import begun, comment, reader_of
 
 LIBRARIAN = "almanac"
 _SHELF_PREFIX = "almanac:"
@@ -73,16 +75,20 @@ async def chat_completions(
     known = _model_ids(house)
     if wanted not in known:
         raise ModelNotFound(wanted, known)
-    question = _question(data, messages, wanted.removeprefix(_SHELF_PREFIX) if ":" in wanted else None)
+    shelf = wanted.removeprefix(_SHELF_PREFIX) if ":" in wanted else None
+    question = _question(data, messages, shelf, reader_of(request))
     answer = _Completion(wanted, str(request.base_url).rstrip("/"))
     if streaming:
         options = data.get("stream_options")
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest("stream_options", "must be an object.")
         include_usage = bool(options and options.get("include_usage"))
-        stream = _streamed_answer(house, question, answer, include_usage=include_usage)
+        first, events = await begun(request, house.answerer.answer(question))
+        if isinstance(first, Failed) and first.retry_after_s:
+            return failed_problem(request, first)
+        stream = _streamed_answer(events, answer, include_usage=include_usage)
         return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS)
-    return await unless_gone(request, _whole_answer(house, question, answer))
+    return await unless_gone(request, _whole_answer(request, house, question, answer))
 
 
 # --- the bare model ------------------------------------------------------------------------------
@@ -91,36 +97,43 @@ async def chat_completions(
 async def _bare_model(
     request: Request[Any, Any, State], house: House, body: dict[str, Any], *, streaming: bool
 ) -> Response[Any]:
-    engine = house.models.engine()
+    house.models.engine()  # nobody waits for a model that is not there
     if not streaming:
-        with house.precedence.foreground():
-            completion = await unless_gone(request, engine.chat(body))
-        return Response({**completion, "model": engine.model_id})
-    batches = engine.batches(body)
-    # The first chunk is awaited here, so that a refused request is an HTTP
-    # error and not a stream that begins with one.
+        completion = await unless_gone(request, _handed_through(house, body, reader_of(request)))
+        return Response(completion)
+    # The first bytes are awaited here, so that a request refused at once is an
+    # HTTP error and not a stream that begins with one.
+    _, stream = await begun(request, _passed_on(house, body, reader_of(request)))
+    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+async def _handed_through(house: House, body: dict[str, Any], reader: str) -> dict[str, Any]:
     with house.precedence.foreground():
-        first = await unless_gone(request, _first(batches))
-
-    async def passed_on() -> AsyncIterator[bytes]:
-        with house.precedence.foreground():
-            async with aclosing(batches):
-                try:
-                    if first is not None:
-                        yield _events(first)
-                    async for batch in batches:
-                        yield _events(batch)
-                except ModelError as error:
-                    sentence = told(error, house.models)
-                    yield server_sent(None, openai_error(503, sentence, error.code, None))
-                    return
-        yield _DONE
-
-    return Stream(passed_on(), media_type="text/event-stream", headers=STREAM_HEADERS)
+        async with house.turns.turn(reader):
+            engine = await house.models.engine_back(BACK_WITHIN_S)
+            return {**await engine.chat(body), "model": engine.model_id}
 
 
-async def _first(batches: AsyncGenerator[list[bytes], None]) -> list[bytes] | None:
-    return await anext(batches, None)
+async def _passed_on(house: House, body: dict[str, Any], reader: str) -> AsyncGenerator[bytes, None]:
+    """The engine's stream as it comes, in its turn. What fails before the first bytes is raised, later told."""
+    said = False
+    try:
+        with house.precedence.foreground(), house.turns.place(reader) as place:
+            async for position in place.positions():
+                said = True
+                yield comment(position)
+            engine = await house.models.engine_back(BACK_WITHIN_S)
+            async with aclosing(engine.batches(body)) as batches:
+                async for batch in batches:
+                    said = True
+                    yield _events(batch)
+    except AlmanacError as error:
+        if not said:
+            raise
+        status = 503 if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR else status_of(error)
+        yield server_sent(None, openai_error(status, told(error, house.models), error.code, None))
+        return
+    yield _DONE
 
 
 def _events(batch: list[bytes]) -> bytes:
@@ -202,14 +215,16 @@ class _Completion:
 
 
 async def _streamed_answer(
-    house: House, question: Question, answer: _Completion, *, include_usage: bool
+    answering: AsyncGenerator[AnswerEvent, None], answer: _Completion, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    yield answer.chunk({"role": "assistant", "content": ""})
-    async with aclosing(house.answerer.answer(question)) as events:
+    async with aclosing(answering) as events:
+        yield answer.chunk({"role": "assistant", "content": ""})
         async for event in events:
             match event:
                 case PassagesFound():
                     answer.passages = event.passages
+                case Waiting():
+                    yield comment(event.position)
                 case Token():
                     answer.text += event.text
                     yield answer.chunk({"content": event.text})
@@ -225,12 +240,13 @@ async def _streamed_answer(
                     yield _DONE
                 case Failed():
                     # OpenAI's clients raise on an error object in the stream.
-                    yield server_sent(
-                        None, openai_error(_failed_status(event), event.message, event.code, None)
-                    )
+                    status = failed_status(event)
+                    yield server_sent(None, openai_error(status, event.message, event.code, None))
 
 
-async def _whole_answer(house: House, question: Question, answer: _Completion) -> Response[Any]:
+async def _whole_answer(
+    request: Request[Any, Any, State], house: House, question: Question, answer: _Completion
+) -> Response[Any]:
     async with aclosing(house.answerer.answer(question)) as events:
         async for event in events:
             match event:
@@ -243,14 +259,8 @@ async def _whole_answer(house: House, question: Question, answer: _Completion) -
                 case Done():
                     return Response(answer.whole(event))
                 case Failed():
-                    status = _failed_status(event)
-                    return Response(openai_error(status, event.message, event.code, None), status_code=status)
+                    return failed_problem(request, event)
     raise ModelUnavailable("The answer ended without a word. Ask again.")
-
-
-def _failed_status(failed: Failed) -> int:
-    """A request that the engine refused is the asker's to mend; everything else is ours."""
-    return 400 if failed.code == InvalidRequest.code else 503
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -267,7 +277,9 @@ def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-def _question(body: dict[str, Any], messages: list[dict[str, Any]], shelf: str | None) -> Question:
+def _question(
+    body: dict[str, Any], messages: list[dict[str, Any]], shelf: str | None, reader: str
+) -> Question:
     """The last user message is the question; what came before is the conversation."""
     at = next((at for at in range(len(messages) - 1, -1, -1) if messages[at]["role"] == "user"), None)
     text = "" if at is None else _text_of(messages[at], at)
@@ -282,7 +294,14 @@ def _question(body: dict[str, Any], messages: list[dict[str, Any]], shelf: str |
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise InvalidRequest("max_tokens", "must be a whole number of at least 1.")
     sampling = {name: body[name] for name in _SAMPLING if body.get(name) is not None}
-    return Question(text=text, shelf=shelf, history=tuple(history), max_tokens=limit, sampling=sampling)
+    return Question(
+        text=text,
+        shelf=shelf,
+        history=tuple(history),
+        max_tokens=limit,
+        sampling=sampling,
+        reader=reader,
+    )
 
 
 def _text_of(message: dict[str, Any], at: int) -> str:
