@@ -7,11 +7,9 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -19,6 +17,7 @@ import pytest
 from tests.bench.measuring import resident_mib
 from tests.places import chat_model, embedding_model
 from tests.running import Appliance, running
+from tests.web.busy import ENDLESS, chat, load, streaming, taken
 from web.waiting import reader_of
 
 pytestmark = pytest.mark.models
@@ -30,7 +29,6 @@ parallel = {SLOTS}
 per_reader = {PER_READER}
 in_all = {IN_ALL}
 """
-ENDLESS = {"max_tokens": 3800, "ignore_eos": True}
 NOTE = "# The kiln\n\nThe kiln called Vesper is fired every ninth day, and cooled for two days with its lid shut.\n"
 ASKED = {"question": "How often is the kiln called Vesper fired?"}
 
@@ -55,43 +53,10 @@ def idle(small: Appliance) -> Iterator[Appliance]:
     small.until(lambda: (load(small)["running"], load(small)["waiting"]) == (0, 0), 2)
 
 
-def load(house: Appliance) -> dict[str, Any]:
-    return dict(house.get("/status")[1]["model"]["queue"])
-
-
-def chat(house: Appliance, **more: object) -> dict[str, object]:
-    model = house.get("/status")[1]["model"]["id"]
-    return {"model": model, "messages": [{"role": "user", "content": "Say hello."}], "temperature": 0} | more
-
-
 def asked(house: Appliance, body: dict[str, object], reader: str) -> tuple[int, dict[str, str], Any]:
     headers = {"authorization": f"Bearer {reader}"}
     status, answered, answer = house.request("POST", "/v1/chat/completions", body, headers)
     return status, answered, json.loads(answer)
-
-
-@contextmanager
-def streaming(
-    house: Appliance, body: object, reader: str = "greedy", path: str = "/v1/chat/completions"
-) -> Iterator[socket.socket]:
-    """A stream that has been asked for; it is left with the block, whatever has been read of it."""
-    host, port = urlsplit(house.url).netloc.split(":")
-    sent = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nauthorization: Bearer {reader}\r\n"
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(f"{head}content-length: {len(sent)}\r\n\r\n".encode() + sent)
-        yield connection
-
-
-@contextmanager
-def full(house: Appliance, waiting: int = 0, reader: str = "greedy") -> Iterator[ExitStack]:
-    """Every slot taken by an endless answer, and so many of the same wait for one."""
-    body = chat(house, stream=True, **ENDLESS)
-    with ExitStack() as stack:
-        for _ in range(SLOTS + waiting):
-            stack.enter_context(streaming(house, body, reader))
-        house.until(lambda: (load(house)["running"], load(house)["waiting"]) == (SLOTS, waiting), 20)
-        yield stack
 
 
 def until_said(connection: socket.socket, words: bytes) -> bytes:
@@ -146,7 +111,7 @@ def test_one_question_is_answered_among_the_next_whatever_another_client_has_ask
 
 def test_past_the_bound_a_client_is_told_when_to_come_again(idle: Appliance) -> None:
     body = chat(idle, max_tokens=2)
-    with full(idle, waiting=PER_READER):
+    with taken(idle, waiting=PER_READER):
         status, headers, answer = asked(idle, body, "greedy")
         assert status == 429
         assert 1 <= int(headers["retry-after"]) <= 60
@@ -174,29 +139,29 @@ def test_past_the_bound_a_client_is_told_when_to_come_again(idle: Appliance) -> 
 
 
 def test_who_asks_the_library_sees_the_sources_first_and_then_the_position(idle: Appliance) -> None:
-    with full(idle, waiting=2) as taken, streaming(idle, ASKED, "modest", "/api/ask") as mine:
+    with taken(idle, waiting=2) as others, streaming(idle, ASKED, "modest", "/api/ask") as mine:
         said = until_said(mine, b'event: waiting\ndata: {"position":2}\n\n')
         assert said.index(b"event: passages") < said.index(b"event: waiting")
-        taken.close()
+        others.close()
         said = until_said(mine, b"event: done")
         assert b'event: waiting\ndata: {"position":0}\n\n' in said
 
 
 def test_a_waiting_stream_is_kept_alive_with_comments_that_a_client_does_not_see(idle: Appliance) -> None:
-    with full(idle) as taken, openai.OpenAI(base_url=f"{idle.url}/v1", api_key="modest") as client:
+    with taken(idle) as others, openai.OpenAI(base_url=f"{idle.url}/v1", api_key="modest") as client:
         bare = client.chat.completions.create(**chat(idle, stream=True, max_tokens=4))  # type: ignore[call-overload]
         library = client.chat.completions.create(
             model="almanac", messages=[{"role": "user", "content": ASKED["question"]}], stream=True
         )
         assert load(idle)["waiting"] == 2  # both have their heads already
-        taken.close()
+        others.close()
         for stream in (bare, library):
             text = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
             assert "".join(text)
 
 
 def test_who_leaves_the_line_is_forgotten(idle: Appliance) -> None:
-    with full(idle):
+    with taken(idle):
         for path, body in (
             ("/v1/chat/completions", chat(idle)),
             ("/v1/chat/completions", chat(idle, stream=True)),
