@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from ingest.limits import Limits
 from library.errors import ConfigurationError
+from llm.queue import QueueSettings
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"
 _USUAL_PLACES = (Path("almanac.toml"), Path("/etc/almanac/almanac.toml"))
@@ -92,6 +93,7 @@ class LlmConfig(_Part, frozen=True):
     load_timeout_s: Annotated[float, Meta(gt=0)] = 300
     passages: Annotated[int, Meta(ge=1, le=20)] = 4
     max_answer_tokens: _Positive = 400
+    queue: QueueSettings = QueueSettings()
 
 
 class Config(_Part, frozen=True):

@@ -7,6 +7,7 @@ once; the models load while pages are served already.
 
 import asyncio
 import logging
+import math
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
 from library.errors import SetupError
 from llm.answer import Answerer
+from llm.queue import Turns
 from llm.supervisor import ModelSettings, Supervisor
 from search.suggestions import Suggestions
 from web.app import guarded_app
@@ -38,7 +40,7 @@ from web.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_DRAIN_S = 4  # for answers that are still being sent after the model was told to stop
+_LAST_WORDS_S = 4  # for answers that are still being sent after the model was told to stop
 
 
 def serve(config: Config) -> None:
@@ -68,6 +70,7 @@ def serve(config: Config) -> None:
             on_spoken=metrics.spoken,
             absence=absence(config, registry),
         )
+        turns = Turns(config.llm.parallel, config.llm.queue)
         landing = Landing(
             config.library,
             max_file_mib=config.ingest.max_file_mib,
@@ -98,9 +101,11 @@ def serve(config: Config) -> None:
                 stacks.retriever,
                 models,
                 stacks.precedence,
+                turns,
                 passages=config.llm.passages,
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
+            turns=turns,
             landing=landing,
             renderer=room.renderer,
             verification=room.verification,
@@ -122,29 +127,37 @@ def serve(config: Config) -> None:
             access_log=False,
             server_header=False,
             date_header=True,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=math.ceil(config.llm.queue.drain_s) + _LAST_WORDS_S,
             timeout_keep_alive=30,
         )
         host, port = listener.getsockname()[:2]
         print(f"Almanac is open: http://{host}:{port}   (library folder: {config.library})", flush=True)
-        _Server(settings, models, house.closing).run(sockets=[listener])
+        _Server(settings, house).run(sockets=[listener])
         print("Almanac is closed.", flush=True)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, stopping the model first: answers under way are told so, and end at once. Live pages are let go."""
+    """uvicorn, closing the queue and then the model first: answers under way have a while to end, then are told so.
 
-    def __init__(self, settings: uvicorn.Config, models: Supervisor, closing: Closing) -> None:
+    Who still waits for the model is told at once, and live pages are let go.
+    """
+
+    def __init__(self, settings: uvicorn.Config, house: House) -> None:
         super().__init__(settings)
-        self._models, self._closing = models, closing
+        self._house = house
         self._stopping: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         if self._stopping is None:
             loop = asyncio.get_running_loop()
-            loop.call_soon_threadsafe(self._closing.begin)
-            self._stopping = loop.create_task(self._models.stop())
+            loop.call_soon_threadsafe(self._house.closing.begin)
+            self._stopping = loop.create_task(self._close())
+
+    async def _close(self) -> None:
+        self._house.turns.close()
+        await self._house.turns.drained()
+        await self._house.models.stop()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -20,7 +20,9 @@
         ├── ModelUnavailable      no model is loaded, or it is still loading
         ├── ModelNotFound         no model of that name
         ├── ModelFileInvalid      a file that is not a model this engine can read
-        └── ModelFailed           the engine broke in the middle of its work
+        ├── ModelFailed           the engine broke in the middle of its work
+        └── Overloaded            more wait for the model than may, and when to ask again
+            └── WaitedTooLong     the model was not free in time
 
 An error takes facts and writes the sentence: what happened, then what to do.
 It knows no HTTP status; `web.problems` maps each class to one, and a test
@@ -152,3 +154,31 @@ class ModelFileInvalid(ModelError):
 
 class ModelFailed(ModelError):
     code = "model_failed"
+
+
+class Overloaded(ModelError):
+    code = "overloaded"
+
+    def __init__(self, waiting: int, retry_after_s: int, *, own: bool) -> None:
+        """`own`: those who wait are all the same reader's."""
+        whose = "of yours are" if own else "are"
+        super().__init__(
+            f"The model is busy, and {waiting} requests {whose} waiting for it already. "
+            f"Ask again in {_seconds(retry_after_s)}."
+        )
+        self.retry_after_s = retry_after_s
+
+
+class WaitedTooLong(Overloaded):
+    code = "waited_too_long"
+
+    def __init__(self, waited_s: float, retry_after_s: int) -> None:
+        ModelError.__init__(
+            self,
+            f"The model was not free within {_seconds(round(waited_s))}. Ask again in {_seconds(retry_after_s)}.",
+        )
+        self.retry_after_s = retry_after_s
+
+
+def _seconds(count: int) -> str:
+    return "a second" if count <= 1 else f"{count} seconds"

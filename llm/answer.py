@@ -1,11 +1,12 @@
 """The answerer: a question in, typed events out.
 
-    retrieve ─► verdict ─► prompt within the budget ─► model ─► tokens, cited
+    retrieve ─► verdict ─► prompt within the budget ─► its turn ─► model ─► tokens, cited
                    │                └── no model: quotations
                    └── not in the library: said so, no model asked
 
 Knows no HTTP and no file. Its hard rule: every stream ends with exactly one
-Done or Failed; closing the stream early stops the model.
+Done or Failed; closing the stream early stops the model. Only writing waits for a
+turn: what was found is told before.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from library.errors import AlmanacError, ModelError, ModelUnavailable
+from library.errors import AlmanacError, ModelError, ModelUnavailable, Overloaded
 from llm.citations import Citer
-from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage
+from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage, Waiting
 from llm.prompt import Message, library_prompt, passage_text
+from llm.queue import Turns
 from llm.quotation import quotations
 from llm.supervisor import ModelState, Supervisor
 from llm.verdict import Verdict, verdict
@@ -42,6 +44,7 @@ _NOT_FOUND = "The library does not seem to hold anything on this."
 _NOT_CHOSEN = "The passages that were chosen do not seem to say anything on this."
 # A message to an assistant may be a whole page; its first words say what it is about.
 _MOST_SEARCHED_CHARACTERS = 2_000
+BACK_WITHIN_S = 30  # a model that ended while somebody waited for it
 _IN_ITS_OWN_WORDS = "\n\nThe library says:\n\n"
 
 
@@ -53,6 +56,7 @@ class Question(msgspec.Struct, frozen=True):
     history: tuple[Message, ...] = ()  # earlier turns, OpenAI's messages, oldest first
     max_tokens: int | None = None
     sampling: dict[str, object] = {}  # temperature, top_p, seed, stop: as OpenAI names them
+    reader: str = ""  # whose turn at the model it takes
 
 
 class _Delta(msgspec.Struct):
@@ -77,11 +81,13 @@ class Answerer:
         retriever: Retriever,
         models: Supervisor,
         precedence: Precedence,
+        turns: Turns,
         *,
         passages: int,
         max_answer_tokens: int,
     ) -> None:
         self._retriever, self._models, self._precedence = retriever, models, precedence
+        self._turns = turns
         self._passages, self._max_answer_tokens = passages, max_answer_tokens
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
@@ -98,7 +104,8 @@ class Answerer:
                     async for event in events:
                         yield event
         except AlmanacError as error:
-            yield Failed(error.code, told(error, self._models))
+            retry_after_s = error.retry_after_s if isinstance(error, Overloaded) else None
+            yield Failed(error.code, told(error, self._models), retry_after_s)
 
     def _passages_for(self, question: Question) -> tuple[tuple[Passage, ...], tuple[str, ...]]:
         """What the answer may draw on, best first, and a sentence for each side that could not be asked."""
@@ -132,12 +139,18 @@ class Answerer:
             async for event in self._quoted(question, passages, degraded, reason):
                 yield event
             return
-        yield PassagesFound(passages[:used], degraded)
         left_out = len(passages) - used if question.passages else 0
-        async for event in self._written(
-            engine, question, messages, passages[:used], answer_tokens, left_out=left_out
-        ):
-            yield event
+        with self._turns.place(question.reader) as place:
+            yield PassagesFound(passages[:used], degraded)
+            async for position in place.positions():
+                yield Waiting(position)
+            engine = await self._models.engine_back(BACK_WITHIN_S)
+            written = self._written(
+                engine, question, messages, passages[:used], answer_tokens, left_out=left_out
+            )
+            async with aclosing(written) as events:
+                async for event in events:
+                    yield event
 
     async def _written(
         self,

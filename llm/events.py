@@ -36,6 +36,12 @@ class PassagesFound(msgspec.Struct, frozen=True, tag="passages"):
     degraded: tuple[str, ...]
 
 
+class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
+    """The model is busy: this answer is the `position`th to be written next; 0 when its turn has come."""
+
+    position: int
+
+
 class Token(msgspec.Struct, frozen=True, tag="token"):
     text: str
 
@@ -59,6 +65,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
     code: str
     message: str
+    retry_after_s: int | None = None  # where the model was only busy: when to ask again
 
 
-AnswerEvent = PassagesFound | Token | Citation | Done | Failed
+AnswerEvent = PassagesFound | Waiting | Token | Citation | Done | Failed

@@ -143,6 +143,13 @@ class Supervisor:
             raise ModelUnavailable(self._reason or "The chat model is not ready.")
         return self._engine
 
+    async def engine_back(self, within_s: float) -> Engine:
+        """The engine, awaited for as long as a worker that ended is replaced. Raises as `engine` does."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.settled.wait()
+        return self.engine()
+
     async def start(self) -> None:
         """Begin to load the model, and return at once. Does nothing while it is loading or ready."""
         if self._task is not None and not self._task.done():

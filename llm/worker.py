@@ -113,6 +113,9 @@ def _load(orders: WorkerOrders) -> tuple[Any, str]:
     asked.n_ctx = orders.context_tokens * orders.parallel
     asked.n_parallel = orders.parallel
     asked.cache_ram_mib = PROMPT_CACHE_MIB
+    # Between two batches, and only there, the engine looks whether somebody has left,
+    # and writes the next word of its other answers. By default it reads four times as much at once.
+    asked.n_batch = asked.n_ubatch
     asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = orders.threads or _cores()
     asked.verbosity = 1  # errors; anything above writes down the prompts
     asked.offline = True

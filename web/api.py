@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -15,15 +15,17 @@ from litestar.response import Stream
 from library.errors import InvalidRequest, PassageNotFound
 from library.values import DocumentState, Shelf
 from llm.answer import Question
-from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token
+from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token, Waiting
 from web.asked import Asked
 from web.house import House
+from web.problems import failed_problem
 from web.shapes import (
     DocumentShape,
     DocumentsShape,
     document_shape,
     source_shape,
 )
+from web.waiting import begun, reader_of
 
 _LONGEST_QUERY = 10_000
 MOST_CHOSEN = 20  # passages that a question can be put to
@@ -96,13 +98,19 @@ def scan(state: State) -> dict[str, Any]:
 async def ask(
     request: Request[Any, Any, State], state: State, data: Annotated[AskBody, Body()]
 ) -> Response[Any]:
-    """Answer a question as server-sent events: passages, token, citation, done or failed."""
+    """Answer a question as server-sent events: passages, waiting, token, citation, done or failed."""
     require_json(request)
     house: House = state.house
+    since = time.perf_counter()
     asked = Asked(data.question, shelf=(data.shelf,) if data.shelf else ()).query()
-    question = Question(text=asked.text or data.question, query=asked, passages=data.passages)
+    question = Question(
+        text=asked.text or data.question, query=asked, passages=data.passages, reader=reader_of(request)
+    )
     await asyncio.to_thread(_require_passages, house, data.passages)
-    return Stream(_answer_events(house, question), media_type="text/event-stream", headers=STREAM_HEADERS)
+    first, events = await begun(request, house.answerer.answer(question))
+    if isinstance(first, Failed) and first.retry_after_s:
+        return failed_problem(request, first)
+    return Stream(_told_all(events, since), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 def _require_passages(house: House, passage_ids: tuple[str, ...]) -> None:
@@ -119,18 +127,19 @@ def require_json(request: Request[Any, Any, Any]) -> None:
         raise InvalidRequest("Content-Type", "must be application/json.")
 
 
-async def _answer_events(house: House, question: Question) -> AsyncIterator[bytes]:
-    began = time.perf_counter()
-    async with aclosing(house.answerer.answer(question)) as events:
+async def _told_all(answer: AsyncGenerator[AnswerEvent, None], since: float) -> AsyncIterator[bytes]:
+    async with aclosing(answer) as events:
         async for event in events:
-            yield server_sent(*_told(event, began))
+            yield server_sent(*_told(event, since))
 
 
-def _told(event: AnswerEvent, began: float) -> tuple[str, dict[str, Any]]:
+def _told(event: AnswerEvent, since: float) -> tuple[str, dict[str, Any]]:
     match event:
         case PassagesFound():
             sources = [source_shape(n, found) for n, found in enumerate(event.passages, start=1)]
             return "passages", {"passages": sources, "degraded": event.degraded}
+        case Waiting():
+            return "waiting", {"position": event.position}
         case Token():
             return "token", {"text": event.text}
         case Citation():
@@ -142,7 +151,7 @@ def _told(event: AnswerEvent, began: float) -> tuple[str, dict[str, Any]]:
                 "finish_reason": event.finish_reason,
                 "usage": usage_shape(event),
                 "notices": event.notices,
-                "took_ms": round((time.perf_counter() - began) * 1000, 1),
+                "took_ms": round((time.perf_counter() - since) * 1000, 1),
             }
         case Failed():
             return "failed", {"code": event.code, "message": event.message}

@@ -77,6 +77,7 @@ def status(state: State) -> dict[str, Any]:
             "id": house.models.model_id,
             "state": house.models.state.value,
             "reason": house.models.reason,
+            "queue": house.turns.load(),
         },
         "ingest": ingest,
         "library_folder": str(house.library_folder),

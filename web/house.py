@@ -21,6 +21,7 @@ from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
+from llm.queue import Turns
 from llm.registry import Registry
 from llm.supervisor import ModelState, Supervisor
 from search.earlier import EarlierLexicalIndex
@@ -57,6 +58,7 @@ class House(msgspec.Struct, frozen=True):
     models: Supervisor
     model_files: Registry
     answerer: Answerer
+    turns: Turns
     landing: Landing
     renderer: Renderer
     verification: Verification

@@ -8,20 +8,27 @@ the others' slots by asking for many; and their usage is added up here, since
 the engine counts the first alone.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.response import Stream
 
-from library.errors import ModelError
-from llm.answer import told
+from library.errors import AlmanacError
+from llm.answer import BACK_WITHIN_S, told
 from web.api import STREAM_HEADERS, server_sent
 from web.house import House
 from web.leaving import unless_gone
-from web.problems import openai_error
+from web.problems import openai_error, status_of
+from web.waiting import begun, comment, reader_of
+
+if TYPE_CHECKING:
+    from llm.engine import Engine
 
 Body = dict[str, Any]
 Batches = AsyncGenerator[list[bytes], None]
@@ -38,7 +45,7 @@ def bodies_of(body: Body, *, n: int) -> list[Body]:
 async def whole(
     request: Request[Any, Any, Any],
     house: House,
-    write: Callable[[Body], Awaitable[Body]],
+    write: Callable[[Engine, Body], Awaitable[Body]],
     bodies: Sequence[Body],
     shaped: Callable[[Body], None],
     *,
@@ -46,12 +53,15 @@ async def whole(
     headers: dict[str, str],
 ) -> Response[Any]:
     """Every choice of `bodies` in one object; `n` of them in a row belong to one prompt."""
+    house.models.engine()  # nobody waits for a model that is not there
 
     async def written() -> list[Body]:
-        return [await write(body) for body in bodies]
+        with house.precedence.foreground():
+            async with house.turns.turn(reader_of(request)):
+                engine = await house.models.engine_back(BACK_WITHIN_S)
+                return [await write(engine, body) for body in bodies]
 
-    with house.precedence.foreground():
-        answers = await unless_gone(request, written())
+    answers = await unless_gone(request, written())
     choices = []
     for index, answer in enumerate(answers):
         choice = {**answer["choices"][0], "index": index}
@@ -65,31 +75,44 @@ async def whole(
 
 
 async def streamed(
-    request: Request[Any, Any, Any], house: House, batches: Batches, *, headers: dict[str, str]
+    request: Request[Any, Any, Any],
+    house: House,
+    batches_of: Callable[[Engine], Batches],
+    *,
+    headers: dict[str, str],
 ) -> Stream:
     """The chunks as server-sent events.
 
-    The first is awaited here, so that a refused request is an HTTP error and
-    not a stream that begins with one.
+    The first bytes are awaited here, so that a request refused at once is an
+    HTTP error and not a stream that begins with one.
     """
-    with house.precedence.foreground():
-        first = await unless_gone(request, _first(batches))
+    house.models.engine()
+    _, stream = await begun(request, _passed_on(house, batches_of, reader_of(request)))
+    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
 
-    async def passed_on() -> AsyncIterator[bytes]:
-        with house.precedence.foreground():
-            async with aclosing(batches):
-                try:
-                    if first:
-                        yield _events(first)
-                    async for batch in batches:
-                        yield _events(batch)
-                except ModelError as error:
-                    sentence = told(error, house.models)
-                    yield server_sent(None, openai_error(503, sentence, error.code, None))
-                    return
-        yield DONE
 
-    return Stream(passed_on(), media_type="text/event-stream", headers=STREAM_HEADERS | headers)
+async def _passed_on(
+    house: House, batches_of: Callable[[Engine], Batches], reader: str
+) -> AsyncGenerator[bytes, None]:
+    """The stream in its turn. What fails before the first bytes is raised, later told."""
+    said = False
+    try:
+        with house.precedence.foreground(), house.turns.place(reader) as place:
+            async for position in place.positions():
+                said = True
+                yield comment(position)
+            engine = await house.models.engine_back(BACK_WITHIN_S)
+            async with aclosing(batches_of(engine)) as batches:
+                async for batch in batches:
+                    said = True
+                    yield _events(batch)
+    except AlmanacError as error:
+        if not said:
+            raise
+        status = min(status_of(error), HTTPStatus.SERVICE_UNAVAILABLE)
+        yield server_sent(None, openai_error(status, told(error, house.models), error.code, None))
+        return
+    yield DONE
 
 
 async def reshaped(
@@ -148,10 +171,6 @@ class _Usage:
             "total_tokens": self._prompt + self._completion,
             "prompt_tokens_details": {"cached_tokens": self._cached},
         }
-
-
-async def _first(batches: Batches) -> list[bytes] | None:
-    return await anext(batches, None)
 
 
 def _events(batch: list[bytes]) -> bytes:

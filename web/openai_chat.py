@@ -7,9 +7,9 @@ from the answer, in `reasoning_content`, as the engine writes it.
 
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
@@ -18,16 +18,20 @@ from litestar.response import Stream
 
 from library.errors import InvalidRequest, ModelUnavailable
 from llm.answer import Question
-from llm.events import Done, Failed
+from llm.events import AnswerEvent, Done, Failed, Waiting
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
 from web.leaving import unless_gone
-from web.openai_bare import DONE, bodies_of, reshaped, streamed, whole
-from web.openai_library import LibraryText, failed_status
+from web.openai_bare import DONE, Batches, bodies_of, reshaped, streamed, whole
+from web.openai_library import LibraryText
 from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
-from web.problems import openai_error
+from web.problems import failed_problem, failed_status, openai_error
+from web.waiting import begun, comment, reader_of
+
+if TYPE_CHECKING:
+    from llm.engine import Engine
 
 # What a library answer takes over from the request; the rest of the body is
 # about the bare model's output and has no meaning for a cited answer.
@@ -79,12 +83,16 @@ async def chat_completions(
         shelf=shelf_of(asked.model),
         max_tokens=asked.max_completion_tokens or asked.max_tokens,
         sampling={name: data[name] for name in _SAMPLING if data.get(name) is not None},
+        reader=reader_of(request),
     )
     answer = _Completion(asked.model, LibraryText(str(request.base_url).rstrip("/")))
     if asked.stream:
-        stream = _streamed_answer(house, put, answer, include_usage=asked.include_usage)
+        first, events = await begun(request, house.answerer.answer(put))
+        if isinstance(first, Failed) and first.retry_after_s:
+            return failed_problem(request, first)
+        stream = _streamed_answer(events, answer, include_usage=asked.include_usage)
         return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
-    return await unless_gone(request, _whole_answer(house, put, answer, headers))
+    return await unless_gone(request, _whole_answer(request, house, put, answer, headers))
 
 
 # --- the bare model ------------------------------------------------------------------------------
@@ -93,7 +101,6 @@ async def chat_completions(
 async def _bare_model(
     request: Request[Any, Any, State], house: House, data: dict[str, Any], asked: ChatParameters
 ) -> Response[Any]:
-    engine = house.models.engine()
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     body["messages"] = spoken(asked.messages)
     headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
@@ -113,12 +120,16 @@ async def _bare_model(
         choice["logprobs"] = told and _logprobs(told, asked.top_logprobs or 0)
 
     if not asked.stream:
-        return await whole(request, house, engine.chat, bodies, shaped, n=n, headers=headers)
-    if n == 1 and not asked.logprobs:
-        batches = engine.batches(bodies[0])
-    else:
-        batches = reshaped(engine.batches, bodies, shaped, n=n, include_usage=asked.include_usage)
-    return await streamed(request, house, batches, headers=headers)
+        return await whole(
+            request, house, lambda engine, one: engine.chat(one), bodies, shaped, n=n, headers=headers
+        )
+
+    def batches_of(engine: "Engine") -> Batches:
+        if n == 1 and not asked.logprobs:
+            return engine.batches(bodies[0])
+        return reshaped(engine.batches, bodies, shaped, n=n, include_usage=asked.include_usage)
+
+    return await streamed(request, house, batches_of, headers=headers)
 
 
 def _logprobs(told: dict[str, Any], top: int) -> dict[str, Any]:
@@ -188,14 +199,16 @@ class _Completion:
 
 
 async def _streamed_answer(
-    house: House, put: Question, answer: _Completion, *, include_usage: bool
+    answering: AsyncGenerator[AnswerEvent, None], answer: _Completion, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    yield answer.chunk({"role": "assistant", "content": ""})
-    async with aclosing(house.answerer.answer(put)) as events:
+    async with aclosing(answering) as events:
+        yield answer.chunk({"role": "assistant", "content": ""})
         async for event in events:
             if piece := answer.written.add(event):
                 yield answer.chunk({"content": piece})
             match event:
+                case Waiting():
+                    yield comment(event.position)
                 case Done():
                     last = {"annotations": answer.annotations} if answer.annotations else {}
                     extension = answer.written.extension(event)
@@ -210,7 +223,11 @@ async def _streamed_answer(
 
 
 async def _whole_answer(
-    house: House, put: Question, answer: _Completion, headers: dict[str, str]
+    request: Request[Any, Any, State],
+    house: House,
+    put: Question,
+    answer: _Completion,
+    headers: dict[str, str],
 ) -> Response[Any]:
     async with aclosing(house.answerer.answer(put)) as events:
         async for event in events:
@@ -219,6 +236,5 @@ async def _whole_answer(
                 case Done():
                     return Response(answer.whole(event), headers=headers)
                 case Failed():
-                    status = failed_status(event)
-                    return Response(openai_error(status, event.message, event.code, None), status_code=status)
+                    return failed_problem(request, event)
     raise ModelUnavailable("The answer ended without a word. Ask again.")

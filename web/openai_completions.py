@@ -1,6 +1,6 @@
 """/v1/completions: a prompt gone on with by the bare model, without a chat template."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Request, Response, post
 from litestar.datastructures import State
@@ -9,9 +9,12 @@ from litestar.params import Body
 from library.errors import InvalidRequest
 from web.api import require_json
 from web.house import House
-from web.openai_bare import bodies_of, reshaped, streamed, whole
+from web.openai_bare import Batches, bodies_of, reshaped, streamed, whole
 from web.openai_models import ModelKind, asked_model
 from web.openai_parameters import MOST_CHOICES, TextParameters, ignored, is_tokens, parameters, refuse
+
+if TYPE_CHECKING:
+    from llm.engine import Engine
 
 _REFUSED = {
     "echo": "cannot be: the engine gives back what it writes, not what it read.",
@@ -40,7 +43,6 @@ async def completions(
             "prompt", f"asks for {n * len(prompts)} texts with `n`, and one request may for {MOST_CHOICES}."
         )
     asked_model(house, asked.model, ModelKind.CHAT)
-    engine = house.models.engine()
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     if asked.max_tokens is None:
         body["max_tokens"] = 16  # OpenAI's; the engine's own is as many as it likes
@@ -57,9 +59,14 @@ async def completions(
         offsets[index] = offsets.get(index, 0) + len(choice["text"])
 
     if not asked.stream:
-        return await whole(request, house, engine.complete, bodies, shaped, n=n, headers=headers)
-    batches = reshaped(engine.text_batches, bodies, shaped, n=n, include_usage=asked.include_usage)
-    return await streamed(request, house, batches, headers=headers)
+        return await whole(
+            request, house, lambda engine, one: engine.complete(one), bodies, shaped, n=n, headers=headers
+        )
+
+    def batches_of(engine: "Engine") -> Batches:
+        return reshaped(engine.text_batches, bodies, shaped, n=n, include_usage=asked.include_usage)
+
+    return await streamed(request, house, batches_of, headers=headers)
 
 
 def _prompts(prompt: object) -> list[Any]:

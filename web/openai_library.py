@@ -6,8 +6,7 @@ Knows the answer's events, not the endpoint's shapes around them.
 from collections.abc import Sequence
 from typing import Any
 
-from library.errors import InvalidRequest
-from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token
+from llm.events import AnswerEvent, Citation, Done, PassagesFound, Token
 from search.values import Passage
 from web.shapes import passage_href, source_shape
 
@@ -69,8 +68,3 @@ class LibraryText:
             "sources": [source_shape(n, passage) for n, passage in enumerate(self.passages, start=1)],
             "notices": done.notices,
         }
-
-
-def failed_status(failed: Failed) -> int:
-    """A request that the engine refused is the asker's to mend; everything else is ours."""
-    return 400 if failed.code == InvalidRequest.code else 503

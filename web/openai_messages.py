@@ -99,6 +99,7 @@ def question(
     shelf: str | None,
     max_tokens: int | None,
     sampling: dict[str, object],
+    reader: str,
     parameter: str = "messages",
 ) -> Question:
     """The last user message is the question; what came before is the conversation."""
@@ -111,4 +112,11 @@ def question(
         for message in messages[:at]
         if message["role"] in ("user", "assistant")
     ]
-    return Question(text=text, shelf=shelf, history=tuple(history), max_tokens=max_tokens, sampling=sampling)
+    return Question(
+        text=text,
+        shelf=shelf,
+        history=tuple(history),
+        max_tokens=max_tokens,
+        sampling=sampling,
+        reader=reader,
+    )

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from llm.events import AnswerEvent, Done, Failed, Usage
-from web.openai_library import LibraryText, failed_status
+from web.openai_library import LibraryText
 from web.openai_response_parameters import ResponseParameters
+from web.problems import failed_status
 
 
 class Thought(msgspec.Struct, frozen=True):

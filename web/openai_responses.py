@@ -15,18 +15,19 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
-from llm.answer import told
-from llm.events import AnswerKind, Done, Failed, Token, Usage
+from llm.answer import BACK_WITHIN_S, told
+from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
-from web.openai_library import LibraryText, failed_status
+from web.openai_library import LibraryText
 from web.openai_messages import Message, question
 from web.openai_models import ModelKind, asked_model, shelf_of
 from web.openai_parameters import ignored, parameters, refuse
 from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
 from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
-from web.problems import openai_error
+from web.problems import failed_problem
+from web.waiting import comment, reader_of
 
 
 @post("/v1/responses", status_code=200)
@@ -45,16 +46,17 @@ async def responses(
         asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY
     )
     if kind is ModelKind.LIBRARY:
-        events = _library_events(house, asked, messages)
+        events = _library_events(house, asked, messages, reader_of(request))
     else:
-        events = _model_events(house, engine_body(asked, messages))
+        house.models.engine()  # nobody waits for a model that is not there
+        events = _model_events(house, engine_body(asked, messages), reader_of(request))
     if not asked.stream:
-        return await unless_gone(request, _whole(house, events, written, headers))
+        return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.
     with house.precedence.foreground():
         first = await unless_gone(request, _first(events))
     if isinstance(first, Failed):
-        return _failure(first)
+        return failed_problem(request, first)
     stream = _streamed(house, first, events, written)
     return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
 
@@ -63,7 +65,7 @@ async def responses(
 
 
 def _library_events(
-    house: House, asked: ResponseParameters, messages: list[Message]
+    house: House, asked: ResponseParameters, messages: list[Message], reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     put = question(
         messages,
@@ -74,6 +76,7 @@ def _library_events(
             for name, value in (("temperature", asked.temperature), ("top_p", asked.top_p))
             if value is not None
         },
+        reader=reader,
         parameter="input",
     )
     return house.answerer.answer(put)
@@ -94,25 +97,34 @@ class _Chunk(msgspec.Struct):
     usage: Usage | None = None
 
 
-async def _model_events(house: House, body: dict[str, Any]) -> AsyncGenerator[WrittenEvent, None]:
-    """The bare model's words as events. What goes wrong before the first is raised."""
-    engine = house.models.engine()
+async def _model_events(
+    house: House, body: dict[str, Any], reader: str
+) -> AsyncGenerator[WrittenEvent, None]:
+    """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
     decoder = msgspec.json.Decoder(_Chunk)
     finish_reason, usage, begun = "stop", Usage(), False
     try:
-        async with aclosing(engine.stream(body)) as payloads:
-            async for payload in payloads:
-                chunk = decoder.decode(payload)
-                usage = chunk.usage or usage
-                for choice in chunk.choices:
-                    finish_reason = choice.finish_reason or finish_reason
-                    if choice.delta.reasoning_content:
-                        begun = True
-                        yield Thought(choice.delta.reasoning_content)
-                    if choice.delta.content:
-                        begun = True
-                        yield Token(choice.delta.content)
+        with house.turns.place(reader) as place:
+            async for position in place.positions():
+                begun = True
+                yield Waiting(position)
+            engine = await house.models.engine_back(BACK_WITHIN_S)
+            async with aclosing(engine.stream(body)) as payloads:
+                async for payload in payloads:
+                    chunk = decoder.decode(payload)
+                    usage = chunk.usage or usage
+                    for choice in chunk.choices:
+                        finish_reason = choice.finish_reason or finish_reason
+                        if choice.delta.reasoning_content:
+                            begun = True
+                            yield Thought(choice.delta.reasoning_content)
+                        if choice.delta.content:
+                            begun = True
+                            yield Token(choice.delta.content)
     except InvalidRequest as error:
+        if begun:
+            yield Failed(error.code, told(error, house.models))
+            return
         where = "input" if error.parameter.startswith("messages") else error.parameter
         where = "text.format" if where == "response_format" else where
         raise InvalidRequest(where, error.problem) from error
@@ -121,7 +133,7 @@ async def _model_events(house: House, body: dict[str, Any]) -> AsyncGenerator[Wr
             raise
         yield Failed(error.code, told(error, house.models))
         return
-    yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, ())
+    yield Done(AnswerKind.WRITTEN, house.models.model_id, finish_reason, usage, ())
 
 
 async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | None:
@@ -129,6 +141,7 @@ async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | N
 
 
 async def _whole(
+    request: Request[Any, Any, State],
     house: House,
     events: AsyncGenerator[WrittenEvent, None],
     written: ResponseWritten,
@@ -138,17 +151,12 @@ async def _whole(
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Failed):
-                    return _failure(event)
+                    return failed_problem(request, event)
                 for _ in written.add(event):
                     pass
                 if isinstance(event, Done):
                     return Response(written.response(), headers=headers)
     raise ModelUnavailable("The answer ended without a word. Ask again.")
-
-
-def _failure(failed: Failed) -> Response[Any]:
-    status = failed_status(failed)
-    return Response(openai_error(status, failed.message, failed.code, None), status_code=status)
 
 
 async def _streamed(
@@ -171,7 +179,9 @@ async def _streamed(
         async with aclosing(events):
             yield sent(written.begin())
             if first is not None:
-                yield sent(written.add(first))
+                yield comment(first.position) if isinstance(first, Waiting) else sent(written.add(first))
             async for event in events:
-                if out := sent(written.add(event)):
+                if isinstance(event, Waiting):
+                    yield comment(event.position)
+                elif out := sent(written.add(event)):
                     yield out

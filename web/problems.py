@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Template
 
 from library import errors
+from llm.events import Failed
 from web.observed import route_of
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ STATUS: dict[type[errors.AlmanacError], int] = {
     errors.ModelFileInvalid: 422,
     errors.ModelUnavailable: 503,
     errors.ModelFailed: 502,
+    errors.Overloaded: 429,
     errors.ModelError: 502,
     errors.IndexUnavailable: 503,
     errors.RecordError: 503,
@@ -55,7 +57,21 @@ def almanac_problem(request: Request[Any, Any, Any], error: errors.AlmanacError)
     parameter = getattr(error, "parameter", None) or (
         "model" if isinstance(error, errors.ModelNotFound) else None
     )
-    return _respond(request, status_of(error), error.code, str(error), parameter)
+    headers = _retry_after(error.retry_after_s) if isinstance(error, errors.Overloaded) else None
+    return _respond(request, status_of(error), error.code, str(error), parameter, headers)
+
+
+def failed_problem(request: Request[Any, Any, Any], failed: Failed) -> Response[Any]:
+    """An answer that failed before its first word, while it can still have a status."""
+    headers = _retry_after(failed.retry_after_s) if failed.retry_after_s else None
+    return _respond(request, failed_status(failed), failed.code, failed.message, None, headers)
+
+
+def failed_status(failed: Failed) -> int:
+    """A request that the engine refused is the asker's to mend; everything else is ours."""
+    if failed.retry_after_s:
+        return 429
+    return 400 if failed.code == errors.InvalidRequest.code else 503
 
 
 def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -89,6 +105,10 @@ def openai_error(status: int, message: str, code: str | None, param: str | None)
     """OpenAI's envelope, with its types."""
     kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _retry_after(seconds: int) -> dict[str, str]:
+    return {"retry-after": str(seconds)}
 
 
 def _respond(

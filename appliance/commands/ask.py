@@ -20,6 +20,8 @@ def run(given: argparse.Namespace) -> int:
     answer = _Answer()
     for event, body in asked.events("/api/ask", {"question": given.question, "shelf": given.shelf}):
         piece = answer.take(event, body)
+        if event == "waiting" and body["position"]:
+            print(f"The model is busy; number {body['position']} in line.", file=sys.stderr)
         if not given.json:
             print(piece, end="", flush=True)
     if answer.failure:

@@ -23,6 +23,7 @@ LONG = (
     "epubs",
     "search",
     "crowd",
+    "clients",
     "kiwix",
     "million",
     "observed",

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.running import Appliance
+from tests.web.busy import taken
 
 pytestmark = [pytest.mark.browser, pytest.mark.models]
 
@@ -88,6 +89,19 @@ def test_an_answer_can_be_stopped(page: Page) -> None:
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_text("Stopped", exact=False).first).to_be_visible()
+
+
+def test_who_has_to_wait_for_the_model_sees_the_sources_and_how_long_the_line_is(
+    page: Page, house: Appliance
+) -> None:
+    with taken(house, waiting=1) as others:
+        page.goto("/?q=How+is+water+made+safe+to+drink%3F&ask=1")
+        status = page.locator("[data-status]")
+        expect(status).to_have_text("The model is busy; one other answer comes before this one.")
+        expect(page.locator("[data-sources] li").first).to_be_visible()
+        others.close()
+        expect(status).to_have_text("Writing…", timeout=20_000)
+        expect(status).to_contain_text("Done in", timeout=60_000)
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

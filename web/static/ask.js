@@ -81,6 +81,7 @@ class Asking {
   #show({ event, data }) {
     this.#heard.push({ event, data });
     if (event === "token") this.prose.write(data.text);
+    else if (event === "waiting") this.#say(inLine(data.position));
     else if (event === "citation") this.prose.cite(data.n);
     else if (event === "failed") this.#fail(data.message);
     else if (event === "done") this.#done(data);
@@ -132,6 +133,14 @@ class Asking {
   #say(status) {
     this.part("status").textContent = status;
   }
+}
+
+/** @param {number} position in the line before the model; 0 when the turn has come */
+function inLine(position) {
+  if (position === 0) return "Writing…";
+  if (position === 1) return "The model is busy. This answer is written next.";
+  const before = position === 2 ? "one other answer comes" : `${position - 1} other answers come`;
+  return `The model is busy; ${before} before this one.`;
 }
 
 /**
