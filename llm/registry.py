@@ -71,6 +71,7 @@ class Registry:
         self._looking = threading.Lock()
         self._comparing = threading.Lock()
         self._seen: dict[Path, tuple[_Seen, ModelFile]] = {}
+        self._looked = False
 
     def look(self) -> Changes:
         """Look through the folder and everything below it, and tell what is new, different or gone."""
@@ -88,10 +89,12 @@ class Registry:
             ),
             removed=_paths(before[file][1] for file in before.keys() - now.keys()),
         )
-        for path in changes.added + changes.changed:
+        # What was there at the first look is no news.
+        for path in changes.added + changes.changed if self._looked else ():
             log.info("Model file %s was noticed.", path)
         for path in changes.removed:
             log.info("Model file %s is gone.", path)
+        self._looked = True
         return changes
 
     def files(self) -> list[ModelFile]:
