@@ -34,11 +34,11 @@ from web import (
     uploads,
     verification,
 )
+from web.batching import Batching
 from web.guards import guard
 from web.house import House
 from web.observed import observed
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
-from web.turns import Turns
 
 _FOLDER = Path(__file__).parent
 _LARGEST_BODY_BYTES = 4 * 1024 * 1024
@@ -112,7 +112,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             ),
         ],
         state=State(
-            {"house": house, "watch": events.Watch(house), "slips": uploads.Slips(), "turns": Turns()}
+            {"house": house, "watch": events.Watch(house), "slips": uploads.Slips(), "batching": Batching()}
         ),
         template_config=TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment)),
         exception_handlers={

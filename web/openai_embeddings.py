@@ -18,11 +18,11 @@ from msgspec import Meta
 from library.errors import InvalidRequest
 from search.embedder import BATCH
 from web.api import require_json
+from web.batching import Batching
 from web.house import House
 from web.leaving import unless_gone
 from web.openai_models import ModelKind, asked_model, embedding_model_id
 from web.openai_parameters import ignored, is_tokens, parameters
-from web.turns import Turns
 
 _MOST_INPUTS = 2048  # OpenAI's
 
@@ -42,7 +42,7 @@ async def embeddings(
 ) -> Response[Any]:
     """The vector of each input."""
     require_json(request)
-    house, turns = state.house, state.turns
+    house, batching = state.house, state.batching
     asked = parameters(data, _EmbeddingParameters)
     asked_model(house, asked.model, ModelKind.EMBEDDING)
     inputs = _inputs(asked.input)
@@ -51,7 +51,7 @@ async def embeddings(
         raise InvalidRequest(
             "dimensions", f"must be {dimensions}: a part of this model's vector is no vector of its own."
         )
-    vectors, count = await unless_gone(request, _embedded(house, turns, inputs))
+    vectors, count = await unless_gone(request, _embedded(house, batching, inputs))
     encoded = map(_base64, vectors) if asked.encoding_format == "base64" else vectors
     return Response(
         {
@@ -66,7 +66,9 @@ async def embeddings(
     )
 
 
-async def _embedded(house: House, turns: Turns, inputs: list[str | _Tokens]) -> tuple[list[list[float]], int]:
+async def _embedded(
+    house: House, batching: Batching, inputs: list[str | _Tokens]
+) -> tuple[list[list[float]], int]:
     embedder = house.embedder  # taken once: another model may take its place meanwhile
     rows = await asyncio.to_thread(embedder.tokens, inputs)
     most = embedder.card.max_tokens if embedder.card else 0
@@ -76,7 +78,7 @@ async def _embedded(house: House, turns: Turns, inputs: list[str | _Tokens]) -> 
             raise InvalidRequest(
                 where, f"holds {len(row)} tokens and the model reads {most}. Cut it into shorter texts."
             )
-    vectors = await turns.take(embedder.embed_tokens, rows, batch=BATCH, precedence=house.precedence)
+    vectors = await batching.run(embedder.embed_tokens, rows, batch=BATCH, precedence=house.precedence)
     return vectors, sum(map(len, rows))
 
 

@@ -17,11 +17,11 @@ from msgspec import Meta
 from library.errors import InvalidRequest
 from search.reranker import MAX_QUERY_CHARACTERS, Reranker
 from web.api import require_json
+from web.batching import Batching
 from web.house import House
 from web.leaving import unless_gone
 from web.openai_models import ModelKind, asked_model, reranker_id
 from web.openai_parameters import ignored, parameters
-from web.turns import Turns
 
 _MOST_DOCUMENTS = 1000
 _BATCH = 4  # some 30 ms each, at worst
@@ -53,7 +53,7 @@ async def rerank(
     if asked.model:
         asked_model(house, asked.model, ModelKind.RERANKING)
     texts = [one if isinstance(one, str) else one.text for one in asked.documents]
-    scores, tokens = await unless_gone(request, _read(house, state.turns, reranker, asked.query, texts))
+    scores, tokens = await unless_gone(request, _read(house, state.batching, reranker, asked.query, texts))
     best = sorted(range(len(texts)), key=lambda at: (-scores[at], at))[: asked.top_n]
     results: list[dict[str, Any]] = [{"index": at, "relevance_score": _share(scores[at])} for at in best]
     if asked.return_documents:
@@ -72,7 +72,7 @@ async def rerank(
 
 
 async def _read(
-    house: House, turns: Turns, reranker: Reranker, query: str, texts: list[str]
+    house: House, batching: Batching, reranker: Reranker, query: str, texts: list[str]
 ) -> tuple[list[float], int]:
     def read(some: Any) -> list[tuple[float, int]]:
         scores = reranker.scores(query, some)
@@ -80,7 +80,7 @@ async def _read(
             (score, reranker.count_tokens(query, [text])) for score, text in zip(scores, some, strict=True)
         ]
 
-    pairs = await turns.take(read, texts, batch=_BATCH, precedence=house.precedence)
+    pairs = await batching.run(read, texts, batch=_BATCH, precedence=house.precedence)
     return [score for score, _ in pairs], sum(count for _, count in pairs)
 
 

@@ -1,7 +1,6 @@
 """The OpenAI API, through the official client, unmodified."""
 
 import re
-from collections.abc import Iterator
 
 import openai
 import pytest
@@ -10,12 +9,6 @@ from tests.running import Appliance
 
 pytestmark = pytest.mark.models
 QUESTION = [{"role": "user", "content": "How often is the colony called Marigold inspected?"}]
-
-
-@pytest.fixture
-def client(house: Appliance) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="none needed", max_retries=0) as client:
-        yield client
 
 
 def raw_model(client: openai.OpenAI) -> str:

@@ -1,7 +1,6 @@
 """Chat completions: every parameter is honoured, named as ignored, or refused by its name; on the real model."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -18,17 +17,6 @@ CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Say hello."}]
 MARIGOLD = [{"role": "user", "content": "How often is the colony called Marigold inspected?"}]
 COLOURS = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
-
-
-@pytest.fixture
-def client(house: Appliance) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="none needed", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def model(client: openai.OpenAI) -> str:
-    return next(model.id for model in client.models.list() if "SmolLM2" in model.id)
 
 
 def written(house: Appliance, body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,7 +1,6 @@
 """Plain completions, of the real model, through the official client and by hand."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -15,17 +14,6 @@ from web.openai_parameters import TextParameters
 pytestmark = pytest.mark.models
 
 TEXT = "/v1/completions"
-
-
-@pytest.fixture
-def client(house: Appliance) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="none needed", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def model(client: openai.OpenAI) -> str:
-    return next(model.id for model in client.models.list() if "SmolLM2" in model.id)
 
 
 def both(house: Appliance, body: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 import base64
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -17,12 +16,6 @@ pytestmark = pytest.mark.models
 
 EMBEDDINGS = "/v1/embeddings"
 TEXTS = ["Water is boiled for a minute.", "Light the stove with birch bark."]
-
-
-@pytest.fixture
-def client(house: Appliance) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="none needed", max_retries=0) as client:
-        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -19,17 +18,6 @@ from web.openai_response_parameters import ResponseParameters
 RESPONSES = "/v1/responses"
 MARIGOLD = "How often is the colony called Marigold inspected?"
 models = pytest.mark.models
-
-
-@pytest.fixture
-def client(house: Appliance) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{house.url}/v1", api_key="none needed", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
-def model(client: openai.OpenAI) -> str:
-    return next(model.id for model in client.models.list() if "SmolLM2" in model.id)
 
 
 def events(house: Appliance, body: dict[str, Any]) -> list[dict[str, Any]]:

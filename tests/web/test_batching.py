@@ -1,11 +1,11 @@
-"""Turns: long work lets others go before it."""
+"""Batching: long work lets others go before it."""
 
 import asyncio
 import threading
 from collections.abc import Sequence
 
 from search.precedence import Precedence
-from web.turns import Turns
+from web.batching import Batching
 
 
 def test_two_clients_take_turns_batch_by_batch() -> None:
@@ -16,10 +16,10 @@ def test_two_clients_take_turns_batch_by_batch() -> None:
         return [text.upper() for text in some]
 
     async def scene() -> None:
-        turns, precedence = Turns(), Precedence()
+        batching, precedence = Batching(), Precedence()
         made = await asyncio.gather(
-            turns.take(compute, ["a1", "a2", "a3"], batch=1, precedence=precedence),
-            turns.take(compute, ["b1", "b2", "b3"], batch=1, precedence=precedence),
+            batching.run(compute, ["a1", "a2", "a3"], batch=1, precedence=precedence),
+            batching.run(compute, ["b1", "b2", "b3"], batch=1, precedence=precedence),
         )
         assert made == [["A1", "A2", "A3"], ["B1", "B2", "B3"]]
 
@@ -37,7 +37,7 @@ def test_the_first_batch_goes_at_once_and_the_next_waits_for_a_search() -> None:
         return list(some)
 
     async def scene() -> None:
-        turns, precedence = Turns(longest_wait_s=60), Precedence()
+        batching, precedence = Batching(longest_wait_s=60), Precedence()
 
         def search() -> None:
             with precedence.foreground():
@@ -48,7 +48,7 @@ def test_the_first_batch_goes_at_once_and_the_next_waits_for_a_search() -> None:
         under_way = threading.Thread(target=search)
         under_way.start()
         searching.wait(10)
-        await turns.take(compute, [1, 2], batch=1, precedence=precedence)
+        await batching.run(compute, [1, 2], batch=1, precedence=precedence)
         under_way.join()
 
     asyncio.run(scene())
@@ -65,12 +65,12 @@ def test_whoever_leaves_gives_the_turn_on() -> None:
         return list(some)
 
     async def scene() -> None:
-        turns, precedence = Turns(), Precedence()
-        leaving = asyncio.create_task(turns.take(compute, range(10_000), batch=1, precedence=precedence))
+        batching, precedence = Batching(), Precedence()
+        leaving = asyncio.create_task(batching.run(compute, range(10_000), batch=1, precedence=precedence))
         await asyncio.to_thread(computing.wait, 10)
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        assert await turns.take(compute, [-1], batch=1, precedence=precedence) == [-1]
+        assert await batching.run(compute, [-1], batch=1, precedence=precedence) == [-1]
         assert len(done) < 10_000
 
     asyncio.run(scene())

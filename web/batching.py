@@ -1,4 +1,4 @@
-"""Turns: long work in batches, for clients who can wait.
+"""Batching: long work done batch by batch, for clients who can wait.
 
 Its hard rule: one batch is computed at a time, whoever asks; clients take turns
 batch by batch, and after its first each batch lets searches and answers go
@@ -16,13 +16,13 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-class Turns:
+class Batching:
     def __init__(self, *, longest_wait_s: float = 0.25) -> None:
         """`longest_wait_s` is for one batch: where somebody is always answered, the others still get on."""
         self._longest_wait_s = longest_wait_s
         self._turn = asyncio.Lock()  # first come, first served
 
-    async def take(
+    async def run(
         self,
         compute: Callable[[Sequence[Given]], Sequence[Made]],
         given: Sequence[Given],
