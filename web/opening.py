@@ -178,6 +178,8 @@ class Opening:
         if opening is not None:
             number = plain.leaf_at(cuts, opening.start)
         start, end = cuts[number]
+        if opening is not None:  # whole here, though the next leaf begins within it
+            end = max(end, opening.end)
         here = [mark for mark in marks if mark.section == ordinal]
         at = places.index(ordinal) if ordinal in places else None
         before = after = None

@@ -1,18 +1,22 @@
 """The reader's routes: what they serve, under which headers, and what they answer to nonsense."""
 
+import contextlib
 import http.client
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from lxml import html
 
 from tests.browser.reader_books import png, put_books, put_hostile_books
 from tests.ingest.books import write_epub, xhtml
 from tests.places import embedding_model
 from tests.running import Appliance, running
 from web.guards import HEADERS
+from web.plain import leaves
 
 pytestmark = pytest.mark.models
 
@@ -140,6 +144,27 @@ def test_a_leaf_of_a_long_text_stays_small_and_its_leaves_lead_to_each_other(boo
         at = found[1].replace("&amp;", "&") if found else ""
         met += 1
     assert met >= 3
+
+
+def test_a_passage_across_two_leaves_is_whole_on_the_first(books: Appliance) -> None:
+    book = address(books, "shelf/tale.txt")
+    record = sqlite3.connect(f"file:{books.folder}/data/record.sqlite3?mode=ro", uri=True)
+    with contextlib.closing(record):
+        passages = record.execute(
+            'SELECT c.id, c.start, c."end", s.text FROM chunks c JOIN sections s '
+            "ON s.document_id = c.document_id AND s.ordinal = c.section WHERE c.document_id = ?",
+            (book.rsplit("/", 1)[1],),
+        ).fetchall()
+    across = [
+        (id_, text[start:end])
+        for id_, start, end, text in passages
+        if any(start < cut < end for _, cut in leaves(text))
+    ]
+    assert len(across) >= 2
+    for id_, text in across:
+        page = html.fromstring(books.request("GET", f"{book}?at={id_}")[2].decode())
+        shown = "".join(page.xpath("//mark[contains(@class, 'passage')]//text()"))
+        assert "".join(shown.split()) == "".join(text.split())  # between paragraphs there is markup
 
 
 def test_a_file_that_is_gone_leaves_the_text(books: Appliance) -> None:
