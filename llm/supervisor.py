@@ -39,8 +39,8 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.card import inspect_chat_model
+from llm.orders import Listening, Outcome, Refused, WorkerOrders
 from llm.spoken import Spoken
-from llm.worker import Listening, Outcome, Refused, WorkerOrders
 
 if TYPE_CHECKING:
     from llm.engine import Engine
