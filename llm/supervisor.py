@@ -27,7 +27,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import deque
@@ -39,6 +38,7 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.card import inspect_chat_model
+from llm.engines import worker_of
 from llm.orders import Listening, Outcome, Refused, WorkerOrders
 from llm.spoken import Spoken
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-m", "llm.worker")
 # sun_path of a Unix socket holds 108 bytes with its closing zero.
 _MAX_SOCKET_PATH_BYTES = 107
 _FOLDER_PREFIX, _SOCKET = "model-", "engine.sock"
@@ -104,7 +103,7 @@ class Supervisor:
         settings: ModelSettings | None = None,
         *,
         absence: str = "No chat model is installed.",
-        worker: tuple[str, ...] = WORKER,
+        worker: tuple[str, ...] | None = None,  # None: whichever the file's engine has
         on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -201,7 +200,8 @@ class Supervisor:
         """One worker from its start to its end."""
         try:
             card = await asyncio.to_thread(inspect_chat_model, model_file)
-        except ModelFileInvalid as error:
+            command = self._command or await asyncio.to_thread(worker_of, card, model_file)
+        except (ModelFileInvalid, ModelUnavailable) as error:
             return _Ended(str(error), 0, final=True)
         try:
             with _socket_path(self._runtime_folder) as socket_path:
@@ -215,7 +215,7 @@ class Supervisor:
                     threads=self._settings.threads or 0,
                     parent=os.getpid(),
                 )
-                worker = await _Worker.started(self._command)
+                worker = await _Worker.started(command)
                 try:
                     return await self._serve(worker, orders, first=first)
                 finally:
