@@ -89,6 +89,7 @@ class Models:
         }
         self._moving = asyncio.Lock()
         self._bringing = dict[ServedModel, asyncio.Task[None]]()
+        self._insisted = set[ServedModel]()  # of those
         self._tasks = set[asyncio.Task[None]]()
         self._unsettled = set[Path]()
         self.stopping = False
@@ -215,31 +216,37 @@ class Models:
         if model not in self._bringing:
             model.problem = None
             model.turns.hold()
-            task = self._bringing[model] = self._begin(self._brought(model, insisted=insisted))
-            task.add_done_callback(lambda _: self._bringing.pop(model, None))
+            self._bringing[model] = self._begin(self._brought(model))
+        if insisted:
+            self._insisted.add(model)
         return self._bringing[model]
 
-    async def _brought(self, model: ServedModel, *, insisted: bool) -> None:
+    async def _brought(self, model: ServedModel) -> None:
         async with self._moving:
             try:
-                await self._make_room(model, insisted=insisted)
+                await self._make_room(model)
                 await model.host.start()
                 await model.host.settled.wait()
                 model.host.engine()
             except ModelUnavailable as error:
                 model.problem = str(error)
                 log.warning("%s", error)
-                model.turns.turn_away(error)
             else:
                 model.was_ready, model.ready_at = True, self._clock()
-            model.turns.resume()
+            finally:
+                # Before anybody is told: who is turned away may well ask again at once.
+                del self._bringing[model]
+                self._insisted.discard(model)
+        if model.problem is not None:
+            model.turns.turn_away(ModelUnavailable(model.problem))
+        model.turns.resume()
 
-    async def _make_room(self, model: ServedModel, *, insisted: bool) -> None:
+    async def _make_room(self, model: ServedModel) -> None:
         """Unload others, those that nobody asks and that were used longest ago first. Raises ModelUnavailable."""
         while (needs := self._lacking(model)) is not None:
             others = [other for other in self._loaded() if other is not model]
             if not others:
-                if insisted:
+                if model in self._insisted:
                     return
                 raise ModelUnavailable(f"The chat model {model.id} is not loaded: it is too large. {needs}")
             other = min(others, key=lambda other: (other.busy, other.turns.used_at))

@@ -59,7 +59,7 @@ class Priority(enum.IntEnum):
 class Load(msgspec.Struct, frozen=True):
     """How the queue is, for those who watch the house."""
 
-    slots: int
+    slots: int  # 0 while nobody is called
     running: int
     waiting: int
     readers: int  # whose requests wait
@@ -204,7 +204,7 @@ class Turns:
     def load(self) -> Load:
         readers = set(chain.from_iterable(list(line) for line in self._lines.values()))
         return Load(
-            slots=self.slots,
+            slots=0 if self.held else self.slots,
             running=len(self._running),
             waiting=self._waiting,
             readers=len(readers),
