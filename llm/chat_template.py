@@ -10,11 +10,10 @@ library is, and `bounded` ends the worker in the end.
 """
 
 import contextlib
-import datetime
+import datetime as dt
 import faulthandler
 import json
 import resource
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +47,7 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True,
             lstrip_blocks=True,
-            autoescape=False,  # noqa: S701 - the text goes to a model, and to no browser
+            autoescape=False,  # the text goes to a model, and to no browser
             extensions=["jinja2.ext.loopcontrols"],
         )
         environment.filters["tojson"] = _tojson
@@ -64,21 +63,23 @@ class ChatTemplate:
     def text(self, messages: list[dict[str, Any]], more: dict[str, Any] | None = None) -> str:
         """The conversation, with the opening of an answer. `more` are variables of this model's own template."""
         given = {**(more or {}), **self._named, "messages": messages, "add_generation_prompt": True}
-        written, length = [], 0
         with bounded():
             try:
-                for piece in self._template.generate(given):
-                    length += len(piece)
-                    if length > MAX_TEXT_CHARACTERS:
-                        raise TemplateRefused(
-                            f"the chat template writes more than {MAX_TEXT_CHARACTERS:,} characters"
-                        )
-                    written.append(piece)
+                written = list(_limited(self._template.generate(given)))
             except TemplateRefused:
                 raise
             except Exception as error:  # whatever a program may raise
                 raise TemplateRefused(f"the chat template does not take them: {_said(error)}") from error
         return "".join(written)
+
+
+def _limited(pieces: Iterator[str]) -> Iterator[str]:
+    left = MAX_TEXT_CHARACTERS
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise TemplateRefused(f"the chat template writes more than {MAX_TEXT_CHARACTERS:,} characters")
+        yield piece
 
 
 @contextlib.contextmanager
@@ -95,7 +96,7 @@ def bounded() -> Iterator[None]:
         if taken:
             room = taken + LIMIT_BYTES
             resource.setrlimit(resource.RLIMIT_AS, (room if hard < 0 else min(room, hard), hard))
-        faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(LIMIT_S, exit=True)
         try:
             yield
         finally:
@@ -120,7 +121,7 @@ def _raise_exception(says: object) -> NoReturn:
 
 
 def _now(form: str) -> str:
-    return datetime.datetime.now().astimezone().strftime(form)
+    return dt.datetime.now().astimezone().strftime(form)
 
 
 def _said(error: BaseException) -> str:

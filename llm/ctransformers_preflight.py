@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from library.errors import ModelFileInvalid
-from llm.gguf import STRING
+from llm.gguf import STRING, printable
 from llm.gguf_contents import FLOAT32, INT32, UINT32, Contents, read_contents
 
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, and Q2_K to Q6_K. The numbers from 16 on meant something else then.
@@ -75,7 +75,7 @@ def obstacles(model: Contents) -> list[Obstacle]:
     """Everything that keeps the engine from running this file as it is."""
     architecture = model.text("general.architecture")
     if architecture != "llama":
-        return [Obstacle(f"is of the architecture {architecture}, and only llama is known to run")]
+        return [Obstacle(f"is of the architecture {printable(architecture)}, and only llama is known to run")]
     if (model.whole("split.count") or 1) > 1:
         return [Obstacle("is in several parts")]
     found = [*_numbers(model)]
@@ -131,35 +131,39 @@ def _ways(model: Contents) -> Iterator[Obstacle]:
 
 
 def _vocabulary(model: Contents) -> Iterator[Obstacle]:
-    kind, count = model.values["tokenizer.ggml.tokens"].listed() if _has(model, "tokens") else (-1, 0)
+    kind, count = _listed(model, "tokens")
     if kind != STRING or count < 3:
         yield Obstacle("brings no vocabulary")
         return
-    tokenizer = model.text("tokenizer.ggml.model")
-    if tokenizer not in {"llama", "gpt2"}:
-        yield Obstacle(f"has a tokenizer, {tokenizer or 'unnamed'}, that is newer")
-    types = model.values["tokenizer.ggml.token_type"].listed() if _has(model, "token_type") else (-1, 0)
-    if types != (INT32, count):
+    if _listed(model, "token_type") != (INT32, count):
         yield Obstacle("does not say of what kind its tokens are")
-    if not _has(model, "scores"):
+    if "tokenizer.ggml.scores" not in model.values:
         yield Obstacle("has no scores for its tokens", convert_helps=True)
-    elif model.values["tokenizer.ggml.scores"].listed() != (FLOAT32, count):
+    elif _listed(model, "scores") != (FLOAT32, count):
         yield Obstacle("has scores that do not belong to its tokens")
     for name in ("bos", "eos", "unknown", "seperator", "padding"):
         value = model.values.get(f"tokenizer.ggml.{name}_token_id")
         if value is not None and (value.kind != UINT32 or (value.whole() or 0) >= count):
             yield Obstacle(f"names a {name} token that it does not have")
+    yield from _tokenizer(model)
+
+
+def _tokenizer(model: Contents) -> Iterator[Obstacle]:
     tokens = set(model.strings("tokenizer.ggml.tokens"))
-    if tokenizer == "llama" and not {b"<0x%02X>" % byte for byte in range(256)} <= tokens:
-        yield Obstacle("has no token for some bytes")
-    if tokenizer == "gpt2":
-        if model.values.get("tokenizer.ggml.merges") is None:
+    match model.text("tokenizer.ggml.model"):
+        case "llama":
+            if not {b"<0x%02X>" % byte for byte in range(256)} <= tokens:
+                yield Obstacle("has no token for some bytes")
+        case "gpt2" if _listed(model, "merges")[0] != STRING:
             yield Obstacle("has no merges for its tokens")
-        elif b"\n" not in tokens:
+        case "gpt2" if b"\n" not in tokens:
             # Looked up while it loads, and not found: the engine's process dies.
             yield Obstacle("has a byte-level vocabulary in letters", convert_helps="Ċ".encode() in tokens)
-        elif not model.strings("almanac.merges"):
-            yield Obstacle("has a byte-level vocabulary that was not written by `almanac models convert`")
+        case "gpt2":
+            if not model.strings("almanac.merges"):
+                yield Obstacle("has a byte-level vocabulary that `almanac models convert` did not write")
+        case other:
+            yield Obstacle(f"has a tokenizer, {printable(other) or 'unnamed'}, that is newer")
 
 
 def _tensors(model: Contents) -> Iterator[Obstacle]:
@@ -170,7 +174,7 @@ def _tensors(model: Contents) -> Iterator[Obstacle]:
     elif found.keys() != wanted.keys():
         odd = min(found.keys() ^ wanted.keys())
         yield Obstacle(
-            f"{'lacks' if odd in wanted else 'has'} the tensor {odd[:63]}, which other models of its kind do not"
+            f"{'lacks' if odd in wanted else 'has'} the tensor {printable(odd)}, which other models of its kind do not"
         )
         return
     for name, tensor in found.items():
@@ -178,7 +182,7 @@ def _tensors(model: Contents) -> Iterator[Obstacle]:
             yield Obstacle("is quantised in a way that is newer")
             return
         if tensor.shape != wanted[name] or (len(tensor.shape) == 1 and tensor.kind != 0):
-            yield Obstacle(f"has a tensor, {name}, of another shape than its kind")
+            yield Obstacle(f"has a tensor, {printable(name)}, of another shape than its kind")
             return
 
 
@@ -187,7 +191,7 @@ def _shapes(model: Contents) -> dict[str, tuple[int, ...]]:
     width, inner = _whole(model, "llama.embedding_length"), _whole(model, "llama.feed_forward_length")
     heads = _whole(model, _HEAD_KEY)
     shared = width // heads * (_whole(model, f"{_HEAD_KEY}_kv") or heads)
-    vocabulary = model.values["tokenizer.ggml.tokens"].listed()[1] if _has(model, "tokens") else 0
+    vocabulary = _listed(model, "tokens")[1]
     layer = {
         "attn_norm": (width,), "attn_q": (width, width), "attn_k": (width, shared), "attn_v": (width, shared),
         "attn_output": (width, width), "ffn_norm": (width,), "ffn_gate": (width, inner),
@@ -202,8 +206,10 @@ def _shapes(model: Contents) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _has(model: Contents, name: str) -> bool:
-    return f"tokenizer.ggml.{name}" in model.values
+def _listed(model: Contents, name: str) -> tuple[int, int]:
+    """Of a list of the tokenizer's: the type of what is in it, and how many there are."""
+    value = model.values.get(f"tokenizer.ggml.{name}")
+    return value.listed() if value else (-1, 0)
 
 
 def _whole(model: Contents, key: str) -> int:

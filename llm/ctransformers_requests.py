@@ -139,7 +139,7 @@ def _content(message: dict[str, Any]) -> str:
 
 
 def _named(said: str) -> str:
-    """msgspec's sentence with the field first: "Expected `float`, got `str` - at `$.temperature`"."""
+    """A sentence of msgspec's with the field first: "Expected `float`, got `str` - at `$.temperature`"."""
     what, _, where = said.partition(" - at `$.")
     field = re.match(r"\w+", where) or re.search(r"field `(\w+)`", what)
     if "unknown field" in what and field:

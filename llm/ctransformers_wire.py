@@ -121,7 +121,7 @@ class Wire:
             await answering
 
     async def _whole(self, shape: "_Shape", prompt: list[int], given: Sampling, send: Send) -> None:
-        said = []
+        said: list[str] = []
         async for event in self._written(prompt, given):
             if isinstance(event, Ended):
                 return await _answer(send, 200, shape.whole("".join(said), event))

@@ -83,7 +83,7 @@ def _sentence_pieces(model: Any, text: str) -> list[int]:
     """With room for a token a byte: the library's own call has it for one a letter, and writes beyond it."""
     encoded = text.encode("utf-8", "replace")
     found = (c_int * (len(encoded) + 2))()
-    count = model.ctransformers_llm_tokenize(encoded, False, found)  # noqa: FBT003 - C
+    count = model.ctransformers_llm_tokenize(encoded, False, found)
     return list(found[:count])
 
 

@@ -39,6 +39,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     context_tokens: int  # for each slot
     parallel: int  # slots: answers written at the same time
     threads: int  # 0: as many as there are cores
+    gpu_layers: int  # -1: as many as fit into what a GPU has free; without a GPU it means nothing
     parent: int  # the pid of who gives these orders
 
 
@@ -46,12 +47,14 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
     """The model is loaded and the socket answers."""
 
     engine: str
+    device: str = "CPU"  # what it computes on, in words
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The engine will not load this file, now or later."""
 
     reason: str
+    gpu: bool = False  # it was to compute on one, and may manage without
 
 
 Outcome = Listening | Refused

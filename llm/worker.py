@@ -9,6 +9,7 @@ Its hard rule: it is the only module that imports the engine.
 import sys
 from typing import Any
 
+from llm.devices import gpus, on_device
 from llm.orders import Listening, Refused, WorkerOrders, cores, received, until_told_to_stop
 
 # Prompts kept in memory for their next turn, so that a conversation is not read
@@ -30,15 +31,15 @@ def main() -> None:
     """Serve until told to stop: exit code 0. Exit code 1 when the engine refuses the model."""
     orders, tell = received(_ENVIRONMENT)
     try:
-        _engine, version = _load(orders)  # the name keeps it alive
+        _engine, listening = _load(orders)  # the name keeps it alive
     except RuntimeError as error:
-        tell(Refused(str(error)))
+        tell(Refused(str(error), gpu=orders.gpu_layers != 0 and bool(gpus())))
         sys.exit(1)
-    tell(Listening(version))
+    tell(listening)
     until_told_to_stop()
 
 
-def _load(orders: WorkerOrders) -> tuple[Any, str]:
+def _load(orders: WorkerOrders) -> tuple[Any, Listening]:
     """Load the model and answer on the socket, from threads of the engine's own."""
     import xllamacpp  # noqa: PLC0415  (libgomp reads the environment when it is loaded)
 
@@ -56,12 +57,14 @@ def _load(orders: WorkerOrders) -> tuple[Any, str]:
     # Between two batches, and only there, the engine looks whether somebody has left,
     # and writes the next word of its other answers. By default it reads four times as much at once.
     asked.n_batch = asked.n_ubatch
+    asked.n_gpu_layers = orders.gpu_layers  # with -1 the engine itself measures what fits
     asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = orders.threads or cores()
     asked.verbosity = 1  # errors; anything above writes down the prompts
     asked.offline = True
     asked.cors_origins = ""
     asked.ui = asked.endpoint_slots = asked.endpoint_props = asked.endpoint_metrics = False
-    return xllamacpp.Server(asked), f"xllamacpp {xllamacpp.__version__}"
+    server = xllamacpp.Server(asked)
+    return server, Listening(f"xllamacpp {xllamacpp.__version__}", on_device(orders.gpu_layers, gpus()))
 
 
 if __name__ == "__main__":

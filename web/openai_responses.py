@@ -15,8 +15,9 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
-from llm.answer import BACK_WITHIN_S, told
+from llm.answer import told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
+from llm.served import ServedModel
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -48,8 +49,9 @@ async def responses(
     if kind is ModelKind.LIBRARY:
         events = _library_events(house, asked, messages, reader_of(request))
     else:
-        house.models.engine()  # nobody waits for a model that is not there
-        events = _model_events(house, engine_body(asked, messages), reader_of(request))
+        events = _model_events(
+            house, house.models.named(asked.model), engine_body(asked, messages), reader_of(request)
+        )
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.
@@ -98,17 +100,17 @@ class _Chunk(msgspec.Struct):
 
 
 async def _model_events(
-    house: House, body: dict[str, Any], reader: str
+    house: House, model: ServedModel, body: dict[str, Any], reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
     decoder = msgspec.json.Decoder(_Chunk)
     finish_reason, usage, begun = "stop", Usage(), False
     try:
-        with house.turns.place(reader) as place:
+        with model.place(reader) as place:
             async for position in place.positions():
                 begun = True
                 yield Waiting(position)
-            engine = await house.models.engine_back(BACK_WITHIN_S)
+            engine = await model.engine_back()
             async with aclosing(engine.stream(body)) as payloads:
                 async for payload in payloads:
                     chunk = decoder.decode(payload)
@@ -133,7 +135,7 @@ async def _model_events(
             raise
         yield Failed(error.code, told(error, house.models))
         return
-    yield Done(AnswerKind.WRITTEN, house.models.model_id, finish_reason, usage, ())
+    yield Done(AnswerKind.WRITTEN, model.id, finish_reason, usage, ())
 
 
 async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | None:
