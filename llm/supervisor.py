@@ -207,7 +207,9 @@ class Supervisor:
         """One worker from its start to its end."""
         try:
             card = await asyncio.to_thread(inspect_chat_model, model_file)
-            command: tuple[str, ...] = self._command or await asyncio.to_thread(worker_of, card, model_file)
+            command = self._command
+            if command is None:
+                command = await asyncio.to_thread(worker_of, card, model_file)
         except (ModelFileInvalid, ModelUnavailable) as error:
             return _Ended(str(error), 0, final=True)
         try:
