@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 10.0  # how often the models folder is looked through
 _QUIET_S = 3.0  # a file that was written to within this time is still being copied
-# So long a model that others wait for may go on when it has been loaded: else two
-# that are asked for in turn would do nothing but load.
-TENURE_S = 10.0
+# How often the time that it took to be loaded a model may go on, though others are waited
+# for: else two that are asked for in turn would do nothing but load.
+TENURE = 2.0
+_LONGEST_TENURE_S = 60.0
 _PATIENCE_S = 600  # for answers under way, before a model is unloaded all the same
 _CLOSING = "Almanac is being stopped. Ask again when it is back."
 
@@ -225,6 +226,7 @@ class Models:
         async with self._moving:
             try:
                 await self._make_room(model)
+                began = self._clock()
                 await model.host.start()
                 await model.host.settled.wait()
                 model.host.engine()
@@ -233,6 +235,7 @@ class Models:
                 log.warning("%s", error)
             else:
                 model.was_ready, model.ready_at = True, self._clock()
+                model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
             finally:
                 # Before anybody is told: who is turned away may well ask again at once.
                 del self._bringing[model]
@@ -250,7 +253,7 @@ class Models:
                     return
                 raise ModelUnavailable(f"The chat model {model.id} is not loaded: it is too large. {needs}")
             other = min(others, key=lambda other: (other.busy, other.turns.used_at))
-            spared_s = other.ready_at + TENURE_S - self._clock()
+            spared_s = other.ready_at + other.tenure_s - self._clock()
             if other.busy and spared_s > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(spared_s):

@@ -3,7 +3,7 @@
 Started by `llm.supervisor` as `python -m llm.worker`. It speaks the OpenAI
 wire format on its socket, reads one line of orders on standard input, writes
 one line of outcome on standard output, and everything else (the engine's own
-log) on standard error. It is the only module that imports the engine.
+log) on standard error. With `llm.devices` it is the only module that imports the engine.
 
 Its hard rule: it outlives nobody. SIGTERM, the end of standard input or the
 death of its parent end it at once, without the engine's destructors: there is
