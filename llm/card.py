@@ -79,6 +79,11 @@ class ModelCard(msgspec.Struct, frozen=True):
     parts: int = 1
     engine: str | None = None  # None: the default
 
+    @property
+    def order(self) -> tuple[bool, bool]:
+        """Which of several is chosen if nobody says: the smallest."""
+        return (self.engine is not None, not self.template)
+
 
 def inspect(path: Path) -> ModelCard:
     """Read and check a model file of any kind; of a model in parts, give the first.

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from library.errors import InvalidRequest, ModelFileInvalid, ModelNotFound, ModelUnavailable
-from llm.card import inspect_chat_model
+from llm.card import CTRANSFORMERS, inspect_chat_model
 from llm.footprint import Footprint, footprint, verdict
 from llm.free_memory import free_memory, own_memory
 from llm.model_state import ModelState
@@ -32,9 +32,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 10.0  # how often the models folder is looked through
 _QUIET_S = 3.0  # a file that was written to within this time is still being copied
-# So long a model that others wait for may go on when it has been loaded: else two
-# that are asked for in turn would do nothing but load.
-TENURE_S = 10.0
+# How often the time that it took to be loaded a model may go on, though others are waited
+# for: else two that are asked for in turn would do nothing but load.
+TENURE = 2.0
+_LONGEST_TENURE_S = 60.0
 _PATIENCE_S = 600  # for answers under way, before a model is unloaded all the same
 _CLOSING = "Almanac is being stopped. Ask again when it is back."
 
@@ -225,6 +226,7 @@ class Models:
         async with self._moving:
             try:
                 await self._make_room(model)
+                began = self._clock()
                 await model.host.start()
                 await model.host.settled.wait()
                 model.host.engine()
@@ -233,6 +235,7 @@ class Models:
                 log.warning("%s", error)
             else:
                 model.was_ready, model.ready_at = True, self._clock()
+                model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
             finally:
                 # Before anybody is told: who is turned away may well ask again at once.
                 del self._bringing[model]
@@ -250,7 +253,7 @@ class Models:
                     return
                 raise ModelUnavailable(f"The chat model {model.id} is not loaded: it is too large. {needs}")
             other = min(others, key=lambda other: (other.busy, other.turns.used_at))
-            spared_s = other.ready_at + TENURE_S - self._clock()
+            spared_s = other.ready_at + other.tenure_s - self._clock()
             if other.busy and spared_s > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(spared_s):
@@ -382,9 +385,14 @@ class Models:
 
     def _of_file(self, file: Path) -> ServedModel:
         if file not in self._files:
-            turns = Turns(self._slots, self._queue, held=True, clock=self._clock)
+            turns = Turns(self._slots_of(file), self._queue, held=True, clock=self._clock)
             self._files[file] = ServedModel(self._open_host(file), turns, self._want)
         return self._files[file]
+
+    def _slots_of(self, file: Path) -> int:
+        """Who asks for more than the engine writes at once waits here, where it is told its position."""
+        cards = (model.card for model in self._registry.files() if model.file == file)
+        return 1 if any(card is not None and card.engine == CTRANSFORMERS for card in cards) else self._slots
 
     def _own(self, name: str) -> ServedModel:
         model = self.named(name)

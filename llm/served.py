@@ -60,6 +60,7 @@ class ServedModel:
         self.was_ready = False  # ever, since the start
         self.draining = False
         self.ready_at = 0.0  # by the queue's clock
+        self.tenure_s = 0.0  # so long it is not unloaded for others while somebody asks it
         self.problem: str | None = None  # why the last wish to load it came to nothing
 
     @property

@@ -3,7 +3,7 @@
 Started by `llm.supervisor` as `python -m llm.worker`, and told what to load as
 `llm.orders` says. The engine itself speaks the OpenAI wire format on the socket.
 
-Its hard rule: it is the only module that imports the engine.
+Its hard rule: with `llm.devices` it is the only module that imports the engine.
 """
 
 import sys

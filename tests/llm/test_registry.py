@@ -274,7 +274,10 @@ def test_the_listing_says_what_each_is(folder):
     put(folder, "b.gguf", EMBEDDING)
     put(folder, "c.gguf", b"")
     d = put(folder, "d.gguf")
-    told = {model.id: model for model in listed(looked(folder), {d: Serving("ready", None, loaded=True, chosen=True)})}
+    told = {
+        model.id: model
+        for model in listed(looked(folder), {d: Serving("ready", None, loaded=True, chosen=True)})
+    }
     assert "brings no chat template" in told["a"].notes[0]
     assert "embedding model" in told["b"].notes[0]
     assert (told["c"].kind, told["c"].state, told["c"].memory) == (None, "unusable", None)
