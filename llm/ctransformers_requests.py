@@ -98,7 +98,7 @@ def asked(body: bytes, kind: type[Asked]) -> Asked:
     """The body as a request of that kind. Raises Refusal, with the field's name."""
     try:
         given = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: no UTF-8 within a text
         raise Refusal(400, f"The body is no JSON object: {error}") from error
     given = {name: value for name, value in given.items() if value is not None}
     for name in given.keys() & _CANNOT.keys():

@@ -13,9 +13,9 @@ import hmac
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import msgspec
@@ -122,11 +122,12 @@ class Wire:
 
     async def _whole(self, shape: "_Shape", prompt: list[int], given: Sampling, send: Send) -> None:
         said: list[str] = []
-        async for event in self._written(prompt, given):
-            if isinstance(event, Ended):
-                return await _answer(send, 200, shape.whole("".join(said), event))
-            said.append(event)
-        raise Refusal(500, "the answer ended without a word", "server_error")
+        async with aclosing(self._written(prompt, given)) as events:
+            async for event in events:
+                if isinstance(event, Ended):
+                    await _answer(send, 200, shape.whole("".join(said), event))
+                else:
+                    said.append(event)
 
     async def _stream(self, shape: "_Shape", prompt: list[int], given: Sampling, send: Send) -> None:
         started = False
@@ -143,19 +144,20 @@ class Wire:
             await send({"type": "http.response.body", "body": lines, "more_body": True})
 
         try:
-            async for event in self._written(prompt, given):
-                if isinstance(event, Ended):
-                    usage = [shape.usage(event)] if given.stream_options.include_usage else []
-                    await say(shape.closing(event), *usage, b"[DONE]")
-                else:
-                    await say(shape.piece(event))
+            async with aclosing(self._written(prompt, given)) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        usage = [shape.usage(event)] if given.stream_options.include_usage else []
+                        await say(shape.closing(event), *usage, b"[DONE]")
+                    else:
+                        await say(shape.piece(event))
         except Refusal as refusal:
             if not started:
                 raise
             await say(refusal.body)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _written(self, prompt: list[int], given: Sampling) -> AsyncIterator[str | Ended]:
+    async def _written(self, prompt: list[int], given: Sampling) -> AsyncGenerator[str | Ended, None]:
         """The writer's events, from its thread, in turn. However this is left, the writer is free afterwards."""
         loop, gone = asyncio.get_running_loop(), threading.Event()
         events = asyncio.Queue[str | Ended | Refusal | None]()
