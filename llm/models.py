@@ -224,22 +224,28 @@ class Models:
 
     async def _brought(self, model: ServedModel) -> None:
         async with self._moving:
-            try:
-                await self._make_room(model)
-                began = self._clock()
-                await model.host.start()
-                await model.host.settled.wait()
-                model.host.engine()
-            except ModelUnavailable as error:
-                model.problem = str(error)
-                log.warning("%s", error)
-            else:
-                model.was_ready, model.ready_at = True, self._clock()
-                model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
-            finally:
-                # Before anybody is told: who is turned away may well ask again at once.
-                del self._bringing[model]
-                self._insisted.discard(model)
+            await self._load(model)
+
+    async def _load(self, model: ServedModel) -> None:
+        """To be called by whoever moves. Its line moves afterwards, or was turned away."""
+        model.problem = None
+        model.turns.hold()
+        try:
+            await self._make_room(model)
+            began = self._clock()
+            await model.host.start()
+            await model.host.settled.wait()
+            model.host.engine()
+        except ModelUnavailable as error:
+            model.problem = str(error)
+            log.warning("%s", error)
+        else:
+            model.was_ready, model.ready_at = True, self._clock()
+            model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
+        finally:
+            # Before anybody is told: who is turned away may well ask again at once.
+            self._bringing.pop(model, None)
+            self._insisted.discard(model)
         if model.problem is not None:
             model.turns.turn_away(ModelUnavailable(model.problem))
         model.turns.resume()
@@ -252,7 +258,7 @@ class Models:
                 if model in self._insisted:
                     return
                 raise ModelUnavailable(f"The chat model {model.id} is not loaded: it is too large. {needs}")
-            other = min(others, key=lambda other: (other.busy, other.turns.used_at))
+            other = min(others, key=lambda other: (other.busy, other.used_at))
             spared_s = other.ready_at + other.tenure_s - self._clock()
             if other.busy and spared_s > 0:
                 with suppress(TimeoutError):
@@ -308,15 +314,16 @@ class Models:
                 model.turns.turn_away(error)
 
     async def _swap(self, model: ServedModel) -> None:
-        former = self.default
-        if model.file is not None and not model.loaded:
-            if self._lacking(model) is not None:
-                self.default = model  # the former makes room: whoever comes now waits for this one
-            await self._bring(model)
-        if model.host.state is not ModelState.READY:
-            self.default = former
-            return
-        self.default = model
+        async with self._moving:
+            former = self.default
+            if model.file is not None and model.host.state is not ModelState.READY:
+                if self._lacking(model) is not None:
+                    self.default = model  # the former makes room: whoever comes now waits for this one
+                await self._load(model)
+            if model.host.state is not ModelState.READY:
+                self.default = former
+                return
+            self.default = model
         self._keep(default=next(iter(self._key(model)), model.id))
         log.info("The chat model %s answers from now on.", model.id)
         if former is not model and former.file is not None and former.loaded:

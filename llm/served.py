@@ -89,6 +89,11 @@ class ServedModel:
         return self.host.reason
 
     @property
+    def used_at(self) -> float:
+        """When it was last asked, or loaded, by the queue's clock."""
+        return max(self.turns.used_at, self.ready_at)
+
+    @property
     def busy(self) -> bool:
         return bool(self.turns.running or self.turns.waiting)
 

@@ -265,6 +265,8 @@ class Supervisor:
             )
             ready_at = self._clock()
             reason = await self._until_ill(worker, engine)
+            # Before the worker is ended, which may take seconds: who asks meanwhile waits for the next.
+            self._become(ModelState.LOADING, f"{reason} It is being started again.")
             return _Ended(reason, self._clock() - ready_at)
         finally:
             self._engine = None

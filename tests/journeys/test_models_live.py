@@ -93,8 +93,8 @@ def searching(house: Appliance) -> Iterator[None]:
 def broken_off(house: Appliance, break_it: Callable[[int], Any]) -> str:
     """What a client is told whose stream is broken off; its words until then are honest ones."""
     heard = 0
-    with pytest.raises(openai.APIError) as told:
-        for chunk in client_of(house).chat.completions.create(
+    with client_of(house) as client, pytest.raises(openai.APIError) as told:
+        for chunk in client.chat.completions.create(
             model="ash",
             messages=[{"role": "user", "content": LONG}],
             stream=True,
@@ -113,9 +113,10 @@ def back_after(house: Appliance) -> float:
     began = time.monotonic()
     house.until(lambda: house.get("/status")[1]["model"]["state"] == "ready", 30)
     took = time.monotonic() - began
-    answer = client_of(house).chat.completions.create(
-        model="ash", messages=[{"role": "user", "content": "Hi"}], max_tokens=4
-    )
+    with client_of(house) as client:
+        answer = client.chat.completions.create(
+            model="ash", messages=[{"role": "user", "content": "Hi"}], max_tokens=4
+        )
     assert answer.choices[0].finish_reason in {"stop", "length"}
     return took
 
@@ -143,13 +144,13 @@ def test_a_worker_that_may_take_no_more_memory(house: Appliance) -> None:
         taken = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
         resource.prlimit(pid, resource.RLIMIT_AS, (taken, taken))
 
-    with searching(house):
+    with client_of(house) as client, searching(house):
         starve(worker_of(house))
         endings = set()
         for _ in range(6):
             try:
-                answer = client_of(house).chat.completions.create(
-                    model="ash", messages=[{"role": "user", "content": "word " * 700}], max_tokens=4, n=1
+                answer = client.chat.completions.create(
+                    model="ash", messages=[{"role": "user", "content": "word " * 700}], max_tokens=4
                 )
                 endings.add(answer.choices[0].finish_reason)
             except openai.APIError as error:
@@ -179,6 +180,7 @@ class Talker(threading.Thread):
                 self.answered += 1
             else:
                 self.lost.append(f"{model}, {stream=}: {ending}")
+        self._client.close()
 
     def _asked(self, model: str, *, stream: bool) -> str | None:
         asked: Any = {
