@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_TEMPLATE_CHARACTERS = 2**18
 MAX_TEXT_CHARACTERS = 2**25
-LIMIT_S = 10
+LIMIT_S = 20
 LIMIT_BYTES = 512 * 2**20
 # For a model whose file brings none; what most were taught since.
 CHATML = (
