@@ -115,6 +115,7 @@ class Supervisor:
         self._device: str | None = None
         self._gpu_layers = self._settings.gpu_layers
         self._task: asyncio.Task[None] | None = None
+        self._cancelled: asyncio.Task[None] | None = None
         self._become(ModelState.STOPPED, "The chat model has not been started yet.")
         if self._model_file is None:
             self._become_absent()
@@ -173,8 +174,10 @@ class Supervisor:
         task = self._task
         if task is None:
             return
-        # A second cancel would interrupt the first one's tidying up.
-        if not task.cancelling():
+        # A second cancel would interrupt the first one's tidying up. `task.cancelling()` does not
+        # tell: it is true as well for a moment when a timeout within the task has run out.
+        if self._cancelled is not task:
+            self._cancelled = task
             task.cancel()
         await asyncio.wait({task})
 
