@@ -456,8 +456,8 @@ def test_stopping_in_the_moment_in_which_a_health_check_runs_out_stops(tmp_path)
                         await asyncio.Event().wait()
 
         supervisor._task = asyncio.create_task(checking())
-        while not supervisor._task.cancelling():
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the very turn is meant
+        while not supervisor._task.cancelling():  # noqa: ASYNC110 - the very turn is meant
+            await asyncio.sleep(0)
         async with asyncio.timeout(5):
             await supervisor.stop()
         assert supervisor._task.cancelled()
