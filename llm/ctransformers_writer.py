@@ -104,7 +104,7 @@ class Writer:
             "top_k": 1 if greedy else asked.top_k or self._vocabulary.size,
             "top_p": 1.0 if greedy else asked.top_p,
             "temperature": 1.0 if greedy else max(asked.temperature, 0.01),  # it divides by it
-            "repetition_penalty": asked.repeat_penalty,
+            "repetition_penalty": asked.repeat_penalty if asked.repeat_last_n else 1.0,
             "last_n_tokens": max(asked.repeat_last_n, 1),
         }
         return lambda: self._model.sample(**sampling, seed=dice.getrandbits(31))

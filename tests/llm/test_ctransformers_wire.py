@@ -231,6 +231,9 @@ def test_each_token_has_a_throw_of_its_own_and_a_seed_repeats_them_all() -> None
     written(greedy, max_tokens=1, temperature=0)
     assert greedy.sampled[0]["top_k"] == 1
     assert greedy.sampled[0]["temperature"] == 1  # it is divided by
+    free = Parrot()
+    written(free, max_tokens=1, repeat_penalty=1.5, repeat_last_n=0, top_k=0)
+    assert (free.sampled[0]["repetition_penalty"], free.sampled[0]["top_k"]) == (1, 257)
 
 
 def test_nobody_is_written_for_who_has_left() -> None:
