@@ -28,6 +28,7 @@ LONG = (
     "million",
     "observed",
     "engines",
+    "servers",
 )  # many minutes each, so only by name
 NAMES = SHORT + LONG
 
