@@ -17,6 +17,8 @@ from library.errors import ModelFileInvalid
 from llm.ggml import TYPES
 from llm.gguf import ARRAY, SCALARS, STRING, U32, U64, printable, read_header
 
+# All at once in memory; several times what the largest vocabulary with its merges needs.
+MAX_BYTES = 64 * 2**20
 UINT32, INT32, FLOAT32, BOOL = 4, 5, 6, 7  # types of values, as are STRING and ARRAY
 
 
@@ -95,9 +97,13 @@ class Contents(msgspec.Struct, frozen=True):
 
 
 def read_contents(path: Path) -> Contents:
-    """Raises ModelFileInvalid, and nothing else, for what `read_header` refuses."""
-    read_header(path)
-    name = printable(path.name)
+    """Raises ModelFileInvalid, and nothing else, for what `read_header` refuses or is too much to be kept."""
+    header, name = read_header(path), printable(path.name)
+    weights = (count // TYPES[kind][1] * TYPES[kind][2] for kind, count in header.values.items())
+    if header.size_bytes - sum(weights) > MAX_BYTES:
+        raise ModelFileInvalid(
+            f"{name} says more beside its weights than can be read ({MAX_BYTES // 2**20} MiB)."
+        )
     try:
         with path.open("rb") as file:
             return _read(name, file)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from library.errors import InvalidRequest, ModelFileInvalid, SetupError
-from llm import ctransformers_convert
+from llm import ctransformers_convert, gguf_contents
 from llm.byte_alphabet import BYTE, LETTER, as_bytes, as_letters
 from llm.card import inspect, inspect_chat_model
 from llm.ctransformers_convert import convert, converted_name
@@ -171,6 +171,14 @@ def test_contents_are_what_the_file_says(published: Path) -> None:
     assert model.values["llama.context_length"].listed() == (-1, 0)
     with pytest.raises(ModelFileInvalid):
         read_contents(published.with_name("none.gguf"))
+
+
+def test_what_is_too_much_for_the_memory_is_not_taken_in(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_contents, "MAX_BYTES", 4_096)
+    with pytest.raises(ModelFileInvalid, match="more beside its weights"):
+        read_contents(published)
 
 
 # --- the command, on the real model ---------------------------------------------------------------
