@@ -23,6 +23,8 @@ from tests.places import ROOT, chat_model, missing
 
 ENGINES = ("xllamacpp", "ctransformers", "remote")
 PARALLEL = 2
+# All with one thread: as many as there are cores wait for each other, several times
+# longer than they compute, wherever anything else runs (docs/experiments.md).
 _BRISK = {"health_interval_s": 0.05, "health_timeout_s": 1, "first_pause_s": 0, "grace_s": 1}
 _KEY = "the key of the house next door"
 # llama.cpp's server, as somebody runs it on another machine.
@@ -34,6 +36,7 @@ asked.model.path, asked.hostnames, asked.port = file, ["127.0.0.1"], int(port)
 asked.n_parallel, asked.n_ctx = int(parallel), int(context_tokens) * int(parallel)
 asked.api_keys, asked.model_alias, asked.verbosity = [key], {"there"}, 1
 asked.n_batch = asked.n_ubatch
+asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(asked)
 sys.stdin.read()
 """
@@ -54,7 +57,7 @@ async def kept(engine: str, folder: Path, *, context_tokens: int = 1024) -> Asyn
             yield one
         return
     file = converted_model() if engine == "ctransformers" else chat_model()
-    settings = ModelSettings(context_tokens=context_tokens, parallel=PARALLEL, **_BRISK)
+    settings = ModelSettings(context_tokens=context_tokens, parallel=PARALLEL, threads=1, **_BRISK)
     host = Supervisor(file, folder / "run", settings)
 
     async def kill() -> None:
