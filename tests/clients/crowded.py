@@ -24,7 +24,6 @@ def full(house: Appliance) -> Iterator[tuple[dict[str, Any], ExitStack]]:
 @contextmanager
 def struck(house: Appliance) -> Iterator[None]:
     """The model's worker is killed as soon as it is answering somebody."""
-
     with _meanwhile(
         lambda: house.until(lambda: load(house)["running"], 20),
         lambda: os.kill(_worker(house), signal.SIGKILL),

@@ -48,8 +48,9 @@ def exchanges(conversations: Iterable[Conversation]) -> list[Exchange]:
 def _of(conversation: Conversation) -> Iterator[Exchange]:
     # Each side's bytes are read by what stood at the other end of them.
     asking, answering = h11.Connection(h11.SERVER), h11.Connection(h11.CLIENT)
-    asking.receive_data(bytes(conversation.asked))
-    answering.receive_data(bytes(conversation.answered))
+    for side, told in ((asking, conversation.asked), (answering, conversation.answered)):
+        if told:  # nothing at all would mean that the connection is closed
+            side.receive_data(bytes(told))
     while isinstance(request := asking.next_event(), h11.Request):
         answering.send(request)
         asked, _ = _body(asking)

@@ -69,6 +69,7 @@ def _assert_calls(asked: dict[str, Any], calls: list[dict[str, Any]]) -> None:
     for call in calls:
         assert call["type"] == "function"
         assert call["id"]
+        assert call["function"]["name"] in offered
         tool = offered[call["function"]["name"]]
         jsonschema_rs.validate(tool.get("parameters") or {}, json.loads(call["function"]["arguments"]))
     assert len({call["id"] for call in calls}) == len(calls)

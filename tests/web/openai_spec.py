@@ -85,11 +85,11 @@ def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
     choice["properties"]["finish_reason"]["nullable"] = True
     parts = {ref for schema in components["schemas"].values() for ref in _all_of_refs(schema)}
     closed = {
-        key: schema if f"#/components/schemas/{key}" in parts else _closed(schema)
+        key: schema if f"#/components/schemas/{key}" in parts else _closed(schema, parts)
         for key, schema in components["schemas"].items()
     }
     return jsonschema_rs.Draft202012Validator(
-        {"$ref": f"#/components/schemas/{name}", "components": {"schemas": closed}}
+        _closed({"$ref": f"#/components/schemas/{name}"}, parts) | {"components": {"schemas": closed}}
     )
 
 
@@ -103,13 +103,16 @@ def _all_of_refs(schema: Any) -> set[str]:
     return own.union(*map(_all_of_refs, schema.values()))
 
 
-def _closed(schema: Any) -> Any:
+def _closed(schema: Any, parts: set[str]) -> Any:
     if isinstance(schema, list):
-        return [_closed(entry) for entry in schema]
+        return [_closed(entry, parts) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: value if key == "allOf" else _closed(value) for key, value in schema.items()}
-    names_fields = isinstance(schema.get("properties"), dict) or "allOf" in schema
+    closed = {key: value if key == "allOf" else _closed(value, parts) for key, value in schema.items()}
+    # What is a part somewhere is a whole here, where it stands alone: a chat's message, say.
+    names_fields = (
+        isinstance(schema.get("properties"), dict) or "allOf" in schema or schema.get("$ref") in parts
+    )
     if names_fields and "additionalProperties" not in schema:
         closed["unevaluatedProperties"] = False
     # Of OpenAPI 3.0, in a document that says it is 3.1.
