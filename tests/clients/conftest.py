@@ -11,21 +11,10 @@ import openai
 import pytest
 
 from tests.clients.crowded import SETTINGS
-from tests.clients.exchanges import exchanges
-from tests.clients.promises import assert_promises
+from tests.clients.recorded import assert_as_promised
 from tests.clients.relay import Relay, relay_to
-from tests.clients.shapes import assert_shapes
 from tests.places import chat_model, embedding_model
 from tests.running import Appliance, running
-
-
-def assert_as_promised(relay: Relay) -> None:
-    """Everything that the clients of a relay were sent. Skips the shapes where their description is absent."""
-    relay.settle()
-    found = exchanges(relay.conversations)
-    assert found, "nothing went through the relay"
-    assert_promises(found)
-    assert_shapes(found)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.clients.apart import BASE_URL, run_apart
-from tests.clients.conftest import assert_as_promised
 from tests.clients.crowded import full, stopped, struck
 from tests.clients.environments import NODE_PACKAGES, node
-from tests.clients.relay import relay_to
+from tests.clients.recorded import recorded
 from tests.running import Appliance
 from tests.web.busy import load
 
@@ -47,18 +46,14 @@ class Node:
 
         `status` is told to tests of what fails.
         """
-        socket_file = self._folder / "almanac.sock"
-        with relay_to(house.url) as relay:
-            relay.listen_on_file(socket_file)
+        with recorded(house, self._folder) as (_, file):
             done = run_apart(
                 [str(self._program), "--test-reporter=junit", str(self._folder / script)],
-                socket_file,
+                file,
                 home=self._folder / "home",
                 environment=self._environment | {"ALMANAC_STATUS": status},
             )
-            socket_file.unlink()
             assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-            assert_as_promised(relay)
         cases = list(ET.fromstring(done.stdout).iter("testcase"))
         assert [case.get("name") for case in cases if len(case)] == []  # neither failed nor skipped
         return [str(case.get("name")) for case in cases]

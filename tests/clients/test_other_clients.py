@@ -5,18 +5,15 @@ were sent is held against OpenAI's description.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.apart import BASE_URL, run_apart
-from tests.clients.conftest import assert_as_promised
 from tests.clients.environments import environment
 from tests.clients.exchanges import exchanges
-from tests.clients.relay import Relay, relay_to
+from tests.clients.recorded import recorded
 from tests.running import Appliance
 
 # The first test that asks for an environment waits until it is installed.
@@ -48,18 +45,6 @@ class Outside:
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
-
-
-@contextmanager
-def recorded(house: Appliance, socket_folder: Path) -> Iterator[tuple[Relay, Path]]:
-    file = socket_folder / "outside.sock"
-    with relay_to(house.url) as relay:
-        relay.listen_on_file(file)
-        try:
-            yield relay, file
-        finally:
-            file.unlink()
-        assert_as_promised(relay)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.clients.conftest import assert_as_promised
 from tests.clients.crowded import full, stopped, struck
+from tests.clients.recorded import assert_as_promised
 from tests.clients.relay import Relay, relay_to
 from tests.running import Appliance
 from tests.web.busy import load

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.clients.conftest import assert_as_promised
+from tests.clients.recorded import assert_as_promised
 from tests.clients.relay import relay_to
 from tests.running import Appliance
 

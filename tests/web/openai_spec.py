@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.places import shared_data
+from tests.places import SHARED_DATA, shared_data
 
 # Every field that is sent on purpose and that OpenAI's description does not know, and what it is for.
 EXTENSIONS = {
@@ -58,6 +58,11 @@ def without_extensions(body: Any) -> Any:
     if isinstance(kept.get("delta"), dict):
         kept["delta"] = {key: value for key, value in kept["delta"].items() if key not in _OF_DELTAS}
     return kept
+
+
+def is_at_hand() -> bool:
+    """False where the description is absent; it is not part of the repository."""
+    return (SHARED_DATA / "openai" / "openapi.json").exists()
 
 
 @cache
