@@ -1,5 +1,6 @@
 """A house with the smallest bounds, for what goes wrong: a full line, a model that dies, a house that is stopped."""
 
+import itertools
 import os
 import signal
 import threading
@@ -24,8 +25,10 @@ def full(house: Appliance) -> Iterator[tuple[dict[str, Any], ExitStack]]:
 @contextmanager
 def struck(house: Appliance) -> Iterator[None]:
     """The model's worker is killed as soon as it is answering somebody."""
+    looks = itertools.count(1)
     with _meanwhile(
-        lambda: house.until(lambda: load(house)["running"], 20),
+        # At the third look, each a tenth of a second after the last, the engine itself has been asked.
+        lambda: house.until(lambda: load(house)["running"] and next(looks) == 3, 20),
         lambda: os.kill(_worker(house), signal.SIGKILL),
     ):
         yield

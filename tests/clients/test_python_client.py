@@ -198,7 +198,7 @@ def test_a_stream_can_be_left_and_the_model_is_free_at_once(
         stream: Any = create()
         next(iter(stream))
         stream.close()
-        house.until(lambda: load(house)["running"] == 0, 2)
+        house.until(lambda: load(house)["running"] == 0, 5)
 
 
 def test_the_client_for_async_code(relay: Relay, house: Appliance, model: str, embedding: str) -> None:
@@ -230,7 +230,7 @@ def test_the_client_for_async_code(relay: Relay, house: Appliance, model: str, e
             await endless.close()
 
     asyncio.run(speak())
-    house.until(lambda: load(house)["running"] == 0, 2)
+    house.until(lambda: load(house)["running"] == 0, 5)
 
 
 async def _read_on(stream: openai.AsyncStream[Any]) -> None:
