@@ -20,7 +20,7 @@ def assert_promises(found: Iterable[Exchange]) -> None:
         if exchange.path == "/v1/chat/completions" and exchange.status == 200 and exchange.whole:
             for choice in answers(exchange):
                 try:
-                    _assert_calls(exchange.body, choice["tool_calls"])
+                    _assert_calls(exchange.body, choice)
                     _assert_format(exchange.body, choice)
                 except (AssertionError, ValueError) as wrong:
                     wrong.add_note(f"{exchange.asked!r:.1000} was answered with {choice}")
@@ -57,14 +57,24 @@ def _add_part(calls: dict[int, dict[str, Any]], part: dict[str, Any]) -> None:
     call["function"]["arguments"] += said.get("arguments") or ""
 
 
-def _assert_calls(asked: dict[str, Any], calls: list[dict[str, Any]]) -> None:
-    offered = {tool["function"]["name"]: tool["function"] for tool in asked.get("tools") or ()}
+def _assert_calls(asked: dict[str, Any], answer: dict[str, Any]) -> None:
+    calls = answer["tool_calls"]
+    tools = asked.get("tools") or []
+    # Others are the library's own, which are called here and not by the client.
+    offered = {tool["function"]["name"]: tool["function"] for tool in tools if tool["type"] == "function"}
     choice = asked.get("tool_choice") or "auto"
+    if isinstance(choice, dict) and choice["type"] == "allowed_tools":
+        allowed = choice["allowed_tools"]
+        names = {tool["function"]["name"] for tool in allowed["tools"] if tool["type"] == "function"}
+        offered = {name: function for name, function in offered.items() if name in names}
+        choice = allowed["mode"]
+    if not calls and answer["finish_reason"] == "length":
+        return  # the request's own bound has cut the call short
     if choice == "none" or not offered:
         assert calls == [], "a tool is called that nobody offered"
-    elif choice == "required":
+    elif choice == "required" and all(tool["type"] == "function" for tool in tools):
         assert calls, "no tool is called"
-    elif isinstance(choice, dict):
+    elif isinstance(choice, dict) and choice["type"] == "function":
         assert {call["function"]["name"] for call in calls} == {choice["function"]["name"]}
     for call in calls:
         assert call["type"] == "function"

@@ -186,6 +186,7 @@ TOOLS = [
     for name in ("clock", "watch")
 ]
 CLOCK = {"type": "function", "function": {"name": "clock"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [CLOCK]}}
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,9 @@ CLOCK = {"type": "function", "function": {"name": "clock"}}
         (CLOCK, [call('{"hours": 12}')], True),
         (CLOCK, [call('{"hours": 12}', name="watch")], False),
         (CLOCK, [], False),
+        (ALLOWED, [call('{"hours": 12}')], True),
+        (ALLOWED, [call('{"hours": 12}', name="watch")], False),
+        (ALLOWED, [], False),
     ],
 )
 def test_a_promise_about_tools_is_kept_or_broken(
@@ -228,6 +232,11 @@ def test_a_promise_about_tools_is_kept_or_broken(
         else:
             with pytest.raises((AssertionError, ValueError)):
                 assert_promises([one])
+
+
+def test_a_call_that_the_requests_own_bound_cuts_short_breaks_no_promise() -> None:
+    asked = {"tools": TOOLS, "tool_choice": "required", "max_tokens": 1}
+    assert_promises([exchange(asked, [chunk(role="assistant"), chunk("length"), "[DONE]"])])
 
 
 def test_a_promise_about_json_is_kept_or_broken(material: dict[str, Any]) -> None:
