@@ -83,6 +83,7 @@ def serve(config: Config) -> None:
             started_at=datetime.now(UTC),
             library_folder=config.library,
             host_names=config.server.host_names,
+            cors_origins=config.server.cors_origins,
             folder=room.folder,
             catalogue=stacks.catalogue,
             holdings=stacks.holdings,

@@ -35,6 +35,7 @@ from web import (
     verification,
 )
 from web.batching import Batching
+from web.cors import Cors
 from web.guards import guard
 from web.house import House
 from web.observed import observed
@@ -50,7 +51,7 @@ def guarded_app(house: House, *, log_requests: bool = False, **hooks: Any) -> AS
     Around and not inside: Litestar's own middleware does not see a request for
     a path that does not exist. What the guards refuse is counted, too.
     """
-    guarded = guard(house.host_names)(create_app(house, **hooks))
+    guarded = guard(house.host_names, Cors(house.cors_origins))(create_app(house, **hooks))
     return observed(house.metrics, log_requests=log_requests)(guarded)
 
 

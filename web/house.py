@@ -43,6 +43,7 @@ class House(msgspec.Struct, frozen=True):
     started_at: datetime
     library_folder: Path
     host_names: tuple[str, ...]
+    cors_origins: tuple[str, ...]
     folder: LibraryFolder
     catalogue: Catalogue
     holdings: Holdings
