@@ -17,6 +17,7 @@ from msgspec import Meta
 from ingest.limits import Limits
 from library.errors import ConfigurationError
 from llm.queue import QueueSettings
+from llm.response_cache import CacheSettings
 from web.cors import wrong_origins
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"
@@ -97,6 +98,7 @@ class LlmConfig(_Part, frozen=True):
     passages: Annotated[int, Meta(ge=1, le=20)] = 4
     max_answer_tokens: _Positive = 400
     queue: QueueSettings = QueueSettings()
+    cache: CacheSettings = CacheSettings()
 
 
 class Config(_Part, frozen=True):

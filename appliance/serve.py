@@ -31,6 +31,7 @@ from ingest.landing import Landing
 from library.errors import SetupError
 from llm.answer import Answerer
 from llm.queue import Turns
+from llm.response_cache import ResponseCache
 from llm.supervisor import ModelSettings, Supervisor
 from search.suggestions import Suggestions
 from web.app import guarded_app
@@ -107,6 +108,7 @@ def serve(config: Config) -> None:
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
             turns=turns,
+            response_cache=ResponseCache(config.llm.cache),
             landing=landing,
             renderer=room.renderer,
             verification=room.verification,

@@ -11,6 +11,7 @@ not just drop it.
 """
 
 import re
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -70,6 +71,7 @@ class Engine:
         """
         self.model_id = model_id
         self.context_tokens = context_tokens
+        self.generation = secrets.token_hex(8)  # of this start; another may write otherwise
         self._on_spoken = on_spoken
         self._closed = False
         self._client = httpx.AsyncClient(

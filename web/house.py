@@ -23,6 +23,7 @@ from library.values import DocumentState
 from llm.answer import Answerer
 from llm.queue import Turns
 from llm.registry import Registry
+from llm.response_cache import ResponseCache
 from llm.supervisor import ModelState, Supervisor
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
@@ -60,6 +61,7 @@ class House(msgspec.Struct, frozen=True):
     model_files: Registry
     answerer: Answerer
     turns: Turns
+    response_cache: ResponseCache
     landing: Landing
     renderer: Renderer
     verification: Verification
@@ -79,6 +81,11 @@ class House(msgspec.Struct, frozen=True):
     @property
     def embedder(self) -> LazyEmbedder:
         return self.meaning.serving.embedder
+
+    @property
+    def revision(self) -> str:
+        """What searches and answers are made from: another text after every change of it."""
+        return f"{self.catalogue.revision} {self.words.serving.generation} {self.meaning.serving.generation}"
 
     def lacking(self) -> list[str]:
         """What /readyz waits for: sentences, none when the house is ready."""

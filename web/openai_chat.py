@@ -17,17 +17,17 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import InvalidRequest, ModelUnavailable
-from llm.answer import Question
 from llm.events import AnswerEvent, Done, Failed, Waiting
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
 from web.leaving import unless_gone
-from web.openai_bare import DONE, Batches, bodies_of, reshaped, streamed, whole
+from web.openai_bare import Batches, bodies_of, reshaped, streamed, whole
 from web.openai_library import LibraryText
 from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
 from web.problems import failed_problem, failed_status, openai_error
+from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
 
 if TYPE_CHECKING:
@@ -86,13 +86,16 @@ async def chat_completions(
         reader=reader_of(request),
     )
     answer = _Completion(asked.model, LibraryText(str(request.base_url).rstrip("/")))
+    repeat = await repeat_of(request, house, of_library=True)
+    headers = headers | repeat.headers
+    answering = events(repeat, house.answerer.answer(put))
     if asked.stream:
-        first, events = await begun(request, house.answerer.answer(put))
+        first, told = await begun(request, answering)
         if isinstance(first, Failed) and first.retry_after_s:
             return failed_problem(request, first)
-        stream = _streamed_answer(events, answer, include_usage=asked.include_usage)
+        stream = _streamed_answer(told, answer, include_usage=asked.include_usage)
         return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
-    return await unless_gone(request, _whole_answer(request, house, put, answer, headers))
+    return await unless_gone(request, _whole_answer(request, answering, answer, headers))
 
 
 # --- the bare model ------------------------------------------------------------------------------
@@ -201,9 +204,9 @@ class _Completion:
 async def _streamed_answer(
     answering: AsyncGenerator[AnswerEvent, None], answer: _Completion, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    async with aclosing(answering) as events:
+    async with aclosing(answering) as told:
         yield answer.chunk({"role": "assistant", "content": ""})
-        async for event in events:
+        async for event in told:
             if piece := answer.written.add(event):
                 yield answer.chunk({"content": piece})
             match event:
@@ -224,13 +227,12 @@ async def _streamed_answer(
 
 async def _whole_answer(
     request: Request[Any, Any, State],
-    house: House,
-    put: Question,
+    answering: AsyncGenerator[AnswerEvent, None],
     answer: _Completion,
     headers: dict[str, str],
 ) -> Response[Any]:
-    async with aclosing(house.answerer.answer(put)) as events:
-        async for event in events:
+    async with aclosing(answering) as told:
+        async for event in told:
             answer.written.add(event)
             match event:
                 case Done():

@@ -27,6 +27,8 @@ from web.openai_parameters import ignored, parameters, refuse
 from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
 from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
 from web.problems import failed_problem
+from web.repeated import events as repeated_events
+from web.repeated import repeat_of
 from web.waiting import comment, reader_of
 
 
@@ -50,6 +52,8 @@ async def responses(
     else:
         house.models.engine()  # nobody waits for a model that is not there
         events = _model_events(house, engine_body(asked, messages), reader_of(request))
+    repeat = await repeat_of(request, house, of_library=kind is ModelKind.LIBRARY, seeded=False)
+    headers, events = headers | repeat.headers, repeated_events(repeat, events)
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.
