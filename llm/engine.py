@@ -238,8 +238,9 @@ def _refuse(response: httpx.Response, path: str) -> NoReturn:
             named = re.search(r"'(\w{1,40})'", fault.message)
             # "JSON schema error at #: unrecognized type wizard"
             schema = "response_format" if "JSON schema" in fault.message else "request"
+            said = fault.message.rstrip(".")
             raise InvalidRequest(
-                named.group(1) if named else schema, f"was refused by the model's engine: {fault.message}"
+                named.group(1) if named else schema, f"was refused by the model's engine: {said}."
             )
         case 401 | 403:
             raise ModelUnavailable("The model's engine refused the key. Restart it.")

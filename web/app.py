@@ -39,6 +39,7 @@ from web.cors import Cors
 from web.guards import guard
 from web.house import House
 from web.observed import observed
+from web.openai_described import components
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
 
 _FOLDER = Path(__file__).parent
@@ -127,7 +128,11 @@ def create_app(house: House, **hooks: Any) -> Litestar:
         logging_config=None,  # appliance.serve configures logging, once
         # The schema as plain JSON; Litestar's own pages for it load from a CDN.
         openapi_config=OpenAPIConfig(
-            title="Almanac", version=house.version, path="/api/schema", render_plugins=[JsonRenderPlugin()]
+            title="Almanac",
+            version=house.version,
+            path="/api/schema",
+            render_plugins=[JsonRenderPlugin()],
+            components=components(openai.ROUTES),
         ),
         **hooks,
     )

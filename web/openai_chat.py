@@ -22,10 +22,12 @@ from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
 from web.leaving import unless_gone
 from web.openai_bare import Batches, bodies_of, reshaped, streamed, whole
+from web.openai_described import described
 from web.openai_library import LibraryText
 from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
+from web.openai_shapes import ChatChunk, ChatCompletion
 from web.problems import failed_problem, failed_status, openai_error
 from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
@@ -62,7 +64,13 @@ _IGNORED = (
 )
 
 
-@post("/v1/chat/completions", status_code=200)
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    operation_class=described(
+        ChatParameters, ChatCompletion, ChatChunk, ignored=_IGNORED, refused=tuple(_REFUSED)
+    ),
+)
 async def chat_completions(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:

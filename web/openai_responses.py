@@ -20,19 +20,25 @@ from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
+from web.openai_described import described
 from web.openai_library import LibraryText
 from web.openai_messages import Message, question
 from web.openai_models import ModelKind, asked_model, shelf_of
 from web.openai_parameters import ignored, parameters, refuse
 from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
 from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
+from web.openai_response_shapes import ResponseAnswer, ResponseEvent
 from web.problems import failed_problem
 from web.repeated import events as repeated_events
 from web.repeated import repeat_of
 from web.waiting import comment, reader_of
 
 
-@post("/v1/responses", status_code=200)
+@post(
+    "/v1/responses",
+    status_code=200,
+    operation_class=described(ResponseParameters, ResponseAnswer, ResponseEvent, refused=tuple(REFUSED)),
+)
 async def responses(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:
