@@ -94,7 +94,7 @@ async def chat_completions(
         reader=reader_of(request),
     )
     answer = _Completion(asked.model, LibraryText(str(request.base_url).rstrip("/")))
-    repeat = await repeat_of(request, house, of_library=True)
+    repeat = await repeat_of(request, house, house.models.default, of_library=True)
     headers = headers | repeat.headers
     answering = events(repeat, house.answerer.answer(put))
     if asked.stream:
@@ -121,7 +121,7 @@ async def _bare_model(
         body["chat_template_kwargs"] = reasoning_kwargs(asked.reasoning_effort) | own
     if asked.logprobs:
         body["top_logprobs"] = max(asked.top_logprobs or 0, 1)  # without, the engine tells twenty
-    n = asked.n or 1
+    n, model = asked.n or 1, house.models.named(asked.model)
     bodies = bodies_of(body, n=n)
 
     def shaped(choice: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ async def _bare_model(
 
     if not asked.stream:
         return await whole(
-            request, house, lambda engine, one: engine.chat(one), bodies, shaped, n=n, headers=headers
+            request, house, model, lambda engine, one: engine.chat(one), bodies, shaped, n=n, headers=headers
         )
 
     def batches_of(engine: "Engine") -> Batches:
@@ -140,7 +140,7 @@ async def _bare_model(
             return engine.batches(bodies[0])
         return reshaped(engine.batches, bodies, shaped, n=n, include_usage=asked.include_usage)
 
-    return await streamed(request, house, batches_of, headers=headers)
+    return await streamed(request, house, model, batches_of, headers=headers)
 
 
 def _logprobs(told: dict[str, Any], top: int) -> dict[str, Any]:

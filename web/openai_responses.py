@@ -15,8 +15,9 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
-from llm.answer import BACK_WITHIN_S, told
+from llm.answer import told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
+from llm.served import ServedModel
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -53,12 +54,12 @@ async def responses(
     written = ResponseWritten(
         asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY
     )
+    model = house.models.default if kind is ModelKind.LIBRARY else house.models.named(asked.model)
     if kind is ModelKind.LIBRARY:
         events = _library_events(house, asked, messages, reader_of(request))
     else:
-        house.models.engine()  # nobody waits for a model that is not there
-        events = _model_events(house, engine_body(asked, messages), reader_of(request))
-    repeat = await repeat_of(request, house, of_library=kind is ModelKind.LIBRARY, seeded=False)
+        events = _model_events(house, model, engine_body(asked, messages), reader_of(request))
+    repeat = await repeat_of(request, house, model, of_library=kind is ModelKind.LIBRARY, seeded=False)
     headers, events = headers | repeat.headers, repeated_events(repeat, events)
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
@@ -108,17 +109,17 @@ class _Chunk(msgspec.Struct):
 
 
 async def _model_events(
-    house: House, body: dict[str, Any], reader: str
+    house: House, model: ServedModel, body: dict[str, Any], reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
     decoder = msgspec.json.Decoder(_Chunk)
     finish_reason, usage, begun = "stop", Usage(), False
     try:
-        with house.turns.place(reader) as place:
+        with model.place(reader) as place:
             async for position in place.positions():
                 begun = True
                 yield Waiting(position)
-            engine = await house.models.engine_back(BACK_WITHIN_S)
+            engine = await model.engine_back()
             async with aclosing(engine.stream(body)) as payloads:
                 async for payload in payloads:
                     chunk = decoder.decode(payload)
@@ -143,7 +144,7 @@ async def _model_events(
             raise
         yield Failed(error.code, told(error, house.models))
         return
-    yield Done(AnswerKind.WRITTEN, house.models.model_id, finish_reason, usage, ())
+    yield Done(AnswerKind.WRITTEN, model.id, finish_reason, usage, ())
 
 
 async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | None:

@@ -22,6 +22,7 @@ from litestar import Request
 from library.errors import ModelUnavailable
 from llm.events import AnswerKind, Citation, Done, PassagesFound, Token, Waiting
 from llm.response_cache import ResponseCache, Sources
+from llm.served import ServedModel
 from web.api import server_sent
 from web.house import House
 from web.openai_response_events import Thought
@@ -66,7 +67,12 @@ class Repeat:
 
 
 async def repeat_of(
-    request: Request[Any, Any, Any], house: House, *, of_library: bool = False, seeded: bool = True
+    request: Request[Any, Any, Any],
+    house: House,
+    model: ServedModel,
+    *,
+    of_library: bool = False,
+    seeded: bool = True,
 ) -> Repeat:
     """By the request's body, byte for byte: there is no parameter that could be forgotten.
 
@@ -77,7 +83,7 @@ async def repeat_of(
     if not cache.enabled or "no-store" in asked or not _repeatable(await request.json(), seeded=seeded):
         return Repeat()
     try:
-        engine = house.models.engine()
+        engine = model.engine()
     except ModelUnavailable:
         return Repeat()
     sources = {f"model {engine.model_id}": engine.generation}
