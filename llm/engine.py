@@ -23,6 +23,7 @@ import httpx
 import msgspec
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+from llm.gathered import Gathered
 from llm.spoken import Hearing, Spoken
 from llm.transport import SocketTransport
 
@@ -163,31 +164,36 @@ class Engine:
 
     async def _batches(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
-            async with (
-                self._speaking(),
-                self._client.stream("POST", path, content=self._encoded(body | {"stream": True})) as response,
-            ):
-                if response.status_code != 200:
-                    await response.aread()
-                    _refuse(response, path)
-                events = _Events()
-                async for piece in response.aiter_raw():
-                    batch: list[bytes] = []
-                    ended, fault = False, b""
-                    for payload in events.fed(piece):
-                        ended = payload == _DONE
-                        fault = payload if payload.startswith(_ERRED) else b""
-                        if ended or fault:
-                            break
-                        batch.append(payload)
-                    if batch:
-                        hearing.heard(batch[-1])
-                        yield batch
-                    if fault:
-                        raise ModelFailed(_sentence(_fault(fault).message))
-                    if ended:
-                        return
-            raise ModelFailed(_STOPPED)
+            async with aclosing(self._streamed(path, body)) as batches:
+                async for batch in batches:
+                    hearing.heard(batch[-1])
+                    yield batch
+
+    async def _streamed(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        async with (
+            self._speaking(),
+            self._client.stream("POST", path, content=self._encoded(body | {"stream": True})) as response,
+        ):
+            if response.status_code != 200:
+                await response.aread()
+                _refuse(response, path)
+            events = _Events()
+            async for piece in response.aiter_raw():
+                batch: list[bytes] = []
+                ended, fault = False, b""
+                for payload in events.fed(piece):
+                    ended = payload == _DONE
+                    fault = payload if payload.startswith(_ERRED) else b""
+                    if ended or fault:
+                        break
+                    batch.append(payload)
+                if batch:
+                    yield batch
+                if fault:
+                    raise ModelFailed(_sentence(_fault(fault).message))
+                if ended:
+                    return
+        raise ModelFailed(_STOPPED)
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation in the model's own chat template, the answer's opening included.
@@ -234,9 +240,15 @@ class Engine:
 
     async def _whole(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
-            answer = await self._post(path, body | {"stream": False})
-            hearing.whole(answer)
-            return _decoded(answer, dict[str, Any])
+            gathered = Gathered()
+            usage = {"stream_options": {"include_usage": True}}
+            async with aclosing(self._streamed(path, body | usage)) as batches:
+                async for batch in batches:
+                    for payload in batch:
+                        gathered.add(payload)
+            answer = gathered.whole()
+            hearing.whole(msgspec.json.encode(answer))
+            return answer
 
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
         async with self._speaking():
