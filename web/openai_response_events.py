@@ -17,7 +17,7 @@ from web.openai_response_parameters import ResponseParameters
 from web.problems import failed_status
 
 
-class Thought(msgspec.Struct, frozen=True):
+class Thought(msgspec.Struct, frozen=True, tag="thought"):
     """What the model says to itself before it answers."""
 
     text: str

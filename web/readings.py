@@ -60,6 +60,14 @@ def _model(house: House) -> Iterator[Metric]:
     )
 
 
+def _cache(house: House) -> Iterator[Metric]:
+    figures = house.response_cache.figures()
+    yield CounterMetricFamily("almanac_cache_hits", "Repeatable requests answered from memory.", figures.hits)
+    yield CounterMetricFamily("almanac_cache_misses", "Repeatable requests that were not.", figures.misses)
+    yield GaugeMetricFamily("almanac_cache_entries", "Answers kept.", figures.entries)
+    yield GaugeMetricFamily("almanac_cache_bytes", "What they take of the memory.", figures.bytes)
+
+
 def _ingest(house: House) -> Iterator[Metric]:
     progress = house.pipeline.progress()
     yield _by(
@@ -125,7 +133,14 @@ def _disk(house: House) -> Iterator[Metric]:
     yield GaugeMetricFamily("almanac_disk_free_bytes", "Free on the disk of the library folder.", free)
 
 
-_READINGS: tuple[Callable[[House], Iterator[Metric]], ...] = (_build, _model, _ingest, _indexes, _disk)
+_READINGS: tuple[Callable[[House], Iterator[Metric]], ...] = (
+    _build,
+    _model,
+    _cache,
+    _ingest,
+    _indexes,
+    _disk,
+)
 
 
 def _by(
