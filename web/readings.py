@@ -100,10 +100,11 @@ def _ingest(house: House) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "almanac_ingest_embedded_chunks", "Vectors that were added.", progress.embedded_since_start
     )
-    yield GaugeMetricFamily("almanac_chunks", "Chunks of all indexed documents.", progress.chunks)
 
 
 def _indexes(house: House) -> Iterator[Metric]:
+    chunks, _ = house.catalogue.indexed_totals()
+    yield GaugeMetricFamily("almanac_chunks", "Chunks of all indexed documents.", chunks)
     folders = house.upkeep.folders()
     health: dict[str, IndexHealth] = {
         WORDS: words_health(house.upkeep, house.words, folders[WORDS]),
