@@ -22,6 +22,7 @@ from appliance.vector_places import server_settings
 from library.errors import AlmanacError
 from llm.card import inspect_chat_model
 from llm.devices import gpu_nodes, gpus_found
+from llm.engines import worker_of
 from llm.footprint import Fit
 from llm.free_memory import free_memory
 from llm.model_listing import NO_TEMPLATE
@@ -135,6 +136,8 @@ def _models(config: Config) -> Iterator[Finding]:
     try:
         chosen = chosen_model(config, registry)
         card = inspect_chat_model(chosen) if isinstance(chosen, Path) else None
+        if card is not None and isinstance(chosen, Path):
+            worker_of(card, chosen)  # its engine may not be installed, or not know it
     except AlmanacError as error:
         yield Finding("model", Outcome.NO, str(error))
         return

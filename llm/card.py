@@ -42,6 +42,9 @@ IN_WORDS = {
     Kind.ADAPTER: "an adapter (LoRA): changes to a model, and not the model",
     Kind.HELPER: "a model that drafts for another or speaks, and does not chat",
 }
+# In a file that was written for another engine than the default: which (`almanac models convert`).
+ENGINE_KEY = "almanac.engine"
+CTRANSFORMERS = "ctransformers"
 _NO_MODEL = {
     "imatrix": "measurements for quantising",
     "dataset": "a data set",
@@ -74,6 +77,12 @@ class ModelCard(msgspec.Struct, frozen=True):
     cache: Cache
     size_bytes: int  # of all parts together
     parts: int = 1
+    engine: str | None = None  # None: the default
+
+    @property
+    def order(self) -> tuple[bool, bool]:
+        """Which of several is chosen if nobody says: the smallest."""
+        return (self.engine is not None, not self.template)
 
 
 def inspect(path: Path) -> ModelCard:
@@ -114,6 +123,7 @@ def inspect(path: Path) -> ModelCard:
         cache=_cache(first, architecture),
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
+        engine=CTRANSFORMERS if first.text(ENGINE_KEY) == CTRANSFORMERS else None,
     )
 
 

@@ -9,7 +9,7 @@ import enum
 
 import msgspec
 
-from llm.card import ModelCard
+from llm.card import CTRANSFORMERS, ModelCard
 
 # Tokens that the engine reads at once (n_ubatch): a window is kept that much longer,
 # and the working space is laid out for them.
@@ -21,6 +21,7 @@ PROCESS_BYTES = 48 * 2**20
 _WIDTHS = 24  # 32-bit numbers for each token of a batch, in widths of the model
 _MASK_BYTES = 6  # for each token of a batch and each of the context: one in 32 bits, one in 16
 _TOKEN_BYTES = 256  # a token's text, merges and places in tables
+_OWN_TOKEN_BYTES = 512  # the same once more, where we read the vocabulary ourselves (llm.vocabulary)
 # Of what is free, the share above which the rest of the house would feel it.
 TIGHT_ABOVE = 0.8
 
@@ -60,6 +61,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def footprint(card: ModelCard, slots: Slots) -> Footprint:
     """Of a model in use, with every slot full."""
+    if card.engine == CTRANSFORMERS:  # it writes one answer at a time, and remembers that one prompt
+        slots = Slots(context_tokens=slots.context_tokens, parallel=1)
     context = _stepped(min(slots.context_tokens, card.context_tokens or slots.context_tokens))
     windowed = min(context, _stepped(card.cache.window + BATCH_TOKENS))
     cache = slots.parallel * (card.cache.whole * context + card.cache.windowed * windowed)
@@ -94,7 +97,8 @@ def _working(card: ModelCard, context: int) -> int:
     touches nothing on a CPU, and what is not touched takes no memory.
     """
     batch = BATCH_TOKENS * 4 * _WIDTHS * card.width
-    return batch + BATCH_TOKENS * _MASK_BYTES * context + _TOKEN_BYTES * card.vocabulary
+    each = _TOKEN_BYTES + (_OWN_TOKEN_BYTES if card.engine == CTRANSFORMERS else 0)
+    return batch + BATCH_TOKENS * _MASK_BYTES * context + each * card.vocabulary
 
 
 def _stepped(tokens: int) -> int:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import msgspec
 
 from llm.card import IN_WORDS, Kind
+from llm.ctransformers_preflight import available
 from llm.footprint import Verdict
 from llm.registry import ModelFile, Registry
 
@@ -131,6 +132,8 @@ def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:
         notes.append(f"It is {IN_WORDS[model.card.kind]}.")
     elif model.card and not model.card.template:
         notes.append(NO_TEMPLATE)
+    if model.card and model.card.engine:
+        notes.append(f"It is written for {model.card.engine}. {available() or ''}".rstrip())
     if same := duplicates.get(model.path):
         notes.append(f"It has the same content as {same}.")
     return tuple(notes)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from library.errors import InvalidRequest, ModelFileInvalid, ModelNotFound, ModelUnavailable
-from llm.card import inspect_chat_model
+from llm.card import CTRANSFORMERS, inspect_chat_model
 from llm.footprint import Footprint, footprint, verdict
 from llm.free_memory import free_memory, own_memory
 from llm.model_state import ModelState
@@ -392,9 +392,14 @@ class Models:
 
     def _of_file(self, file: Path) -> ServedModel:
         if file not in self._files:
-            turns = Turns(self._slots, self._queue, held=True, clock=self._clock)
+            turns = Turns(self._slots_of(file), self._queue, held=True, clock=self._clock)
             self._files[file] = ServedModel(self._open_host(file), turns, self._want)
         return self._files[file]
+
+    def _slots_of(self, file: Path) -> int:
+        """Who asks for more than the engine writes at once waits here, where it is told its position."""
+        cards = (model.card for model in self._registry.files() if model.file == file)
+        return 1 if any(card is not None and card.engine == CTRANSFORMERS for card in cards) else self._slots
 
     def _own(self, name: str) -> ServedModel:
         model = self.named(name)

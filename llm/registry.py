@@ -111,9 +111,9 @@ class Registry:
         raise ModelNotFound(name, tuple(model.id for model in files))
 
     def chat_models(self) -> list[ModelFile]:
-        """Those that can be chatted with; first those with a template, then by path."""
+        """Those that can be chatted with; those of the default engine first, then those with a template, by path."""
         chat = [model for model in self.files() if model.card and model.card.kind is Kind.CHAT]
-        return sorted(chat, key=lambda model: not (model.card and model.card.template))
+        return sorted(chat, key=lambda model: model.card.order if model.card else (True, True))
 
     def estimate(self, card: ModelCard, *, loaded: bool = False) -> Verdict:
         """Whether it would fit beside what runs now; of a `loaded` model, only what it needs."""

@@ -26,7 +26,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections import deque
@@ -38,16 +37,16 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.card import inspect_chat_model
+from llm.engines import worker_of
 from llm.model_state import ModelState
+from llm.orders import Listening, Outcome, Refused, WorkerOrders
 from llm.spoken import Spoken
-from llm.worker import Listening, Outcome, Refused, WorkerOrders
 
 if TYPE_CHECKING:
     from llm.engine import Engine
 
 log = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-m", "llm.worker")
 # sun_path of a Unix socket holds 108 bytes with its closing zero.
 _MAX_SOCKET_PATH_BYTES = 107
 _FOLDER_PREFIX, _SOCKET = "model-", "engine.sock"
@@ -97,7 +96,7 @@ class Supervisor:
         settings: ModelSettings | None = None,
         *,
         absence: str = "No chat model is installed.",
-        worker: tuple[str, ...] = WORKER,
+        worker: tuple[str, ...] | None = None,  # None: whichever the file's engine has
         on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -116,6 +115,7 @@ class Supervisor:
         self._device: str | None = None
         self._gpu_layers = self._settings.gpu_layers
         self._task: asyncio.Task[None] | None = None
+        self._cancelled: asyncio.Task[None] | None = None
         self._become(ModelState.STOPPED, "The chat model has not been started yet.")
         if self._model_file is None:
             self._become_absent()
@@ -174,8 +174,10 @@ class Supervisor:
         task = self._task
         if task is None:
             return
-        # A second cancel would interrupt the first one's tidying up.
-        if not task.cancelling():
+        # A second cancel would interrupt the first one's tidying up. `task.cancelling()` does not
+        # tell: it is true as well for a moment when a timeout within the task has run out.
+        if self._cancelled is not task:
+            self._cancelled = task
             task.cancel()
         await asyncio.wait({task})
 
@@ -208,7 +210,10 @@ class Supervisor:
         """One worker from its start to its end."""
         try:
             card = await asyncio.to_thread(inspect_chat_model, model_file)
-        except ModelFileInvalid as error:
+            command = self._command
+            if command is None:
+                command = await asyncio.to_thread(worker_of, card, model_file)
+        except (ModelFileInvalid, ModelUnavailable) as error:
             return _Ended(str(error), 0, final=True)
         try:
             with _socket_path(self._runtime_folder) as socket_path:
@@ -223,7 +228,7 @@ class Supervisor:
                     gpu_layers=-1 if self._gpu_layers is None else self._gpu_layers,
                     parent=os.getpid(),
                 )
-                self._worker = worker = await _Worker.started(self._command)
+                self._worker = worker = await _Worker.started(command)
                 try:
                     return await self._serve(worker, orders, first=first)
                 finally:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,13 +24,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("list", "show", *_DOES),
+        choices=("list", "show", *_DOES, "convert"),
         default="list",
-        help="; ".join(f"{name}: {does}" for name, does in _DOES.items()),
+        help="; ".join(f"{name}: {does}" for name, does in _DOES.items())
+        + "; convert: write a file that the engine ctransformers can run",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="which: its name, or its path")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="which: its name, or its path; to convert, its file"
+    )
     parser.add_argument("--now", action="store_true", help="unload: break answers off")
     parser.add_argument("--insist", action="store_true", help="load: also if it seems too large")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="convert: where the new file goes")
+    parser.add_argument("--force", action="store_true", help="convert: write over a file that is there")
     parser.add_argument("--no-wait", action="store_true", help="do not wait until it is done")
     client.arguments(parser)
 
@@ -37,7 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Exit code 0; 1 when the one that is shown cannot be used, or what was asked for did not come about."""
     if (given.what == "list") != (given.name is None):
-        raise InvalidRequest("NAME", "belongs to `almanac models show NAME`, and to load, unload and use.")
+        raise InvalidRequest(
+            "NAME", "belongs to `almanac models show NAME`, and to load, unload, use and convert."
+        )
+    if given.what == "convert":
+        from appliance.converting import run as convert  # noqa: PLC0415 - --help must stay light
+
+        return convert(given)
     if given.what in _DOES:
         return _do(given)
     told = _told(given)

@@ -105,6 +105,20 @@ def test_check_tells_of_the_chosen_model_and_of_the_others_troubles(config):
     assert next(finding for finding in preflight(config) if finding.part == "model").outcome is Outcome.GO
 
 
+@pytest.mark.parametrize(
+    ("absence", "says"),
+    [
+        ("It is not installed.", "It is not installed."),
+        (None, "ctransformers cannot run ct.gguf: it gives no "),
+    ],
+)
+def test_check_tells_where_the_engine_of_the_chosen_model_cannot_have_it(config, monkeypatch, absence, says):
+    monkeypatch.setattr("llm.engines.available", lambda: absence)
+    put(config, "chat/ct.gguf", gguf((*KEYS, said("almanac.engine", "ctransformers"))))
+    finding = next(finding for finding in preflight(config) if finding.part == "model")
+    assert (finding.outcome, finding.says.startswith(says)) == (Outcome.NO, True)
+
+
 def almanac(
     config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str
 ) -> tuple[int, str]:

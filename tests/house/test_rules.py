@@ -143,6 +143,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
         "qdrant_client": {"search/vectors/server.py"},
         "onnxruntime": {"search/graphs.py"},
         "xllamacpp": {"llm/worker.py", "llm/devices.py"},
+        "ctransformers": {"llm/ctransformers_worker.py"},
         "sqlalchemy": {
             f"library/{name}.py"
             for name in (

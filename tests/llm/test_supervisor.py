@@ -1,6 +1,7 @@
 """The supervisor: with the real engine what must work, with a fake one what must not break it."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -438,5 +439,27 @@ def test_a_worker_that_cannot_be_started_is_a_failure_in_words(tmp_path):
         async with stopped_at_the_end(supervisor):
             await until(lambda: supervisor.state is ModelState.FAILED)
             assert "could not be started" in supervisor.reason
+
+    asyncio.run(scene())
+
+
+def test_stopping_in_the_moment_in_which_a_health_check_runs_out_stops(tmp_path):
+    """A timeout that has run out looks like a cancel for one turn of the loop; stop() must not take it for its own."""
+
+    async def scene():
+        supervisor = fake(tmp_path, Mode.WELL)
+
+        async def checking():
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.001):
+                        await asyncio.Event().wait()
+
+        supervisor._task = asyncio.create_task(checking())
+        while not supervisor._task.cancelling():  # noqa: ASYNC110 - the very turn is meant
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await supervisor.stop()
+        assert supervisor._task.cancelled()
 
     asyncio.run(scene())
