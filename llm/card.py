@@ -16,7 +16,7 @@ import msgspec
 from library.errors import ModelFileInvalid
 from llm.architectures import ENCODERS, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
 from llm.ggml import quantisation
-from llm.gguf import Header, Listed, printable, read_header
+from llm.gguf import TEMPLATE, Header, Listed, printable, read_header
 
 # As the engine's own tools name the parts: the first is given, the others are found.
 PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -74,6 +74,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     cache: Cache
     size_bytes: int  # of all parts together
     parts: int = 1
+    tools: bool = False  # its chat template has a place for tools
 
 
 def inspect(path: Path) -> ModelCard:
@@ -105,7 +106,7 @@ def inspect(path: Path) -> ModelCard:
         name=first.text("general.name"),
         licence=first.text("general.license"),
         context_tokens=first.whole(f"{architecture}.context_length"),
-        template=bool(first.text("tokenizer.chat_template")),
+        template=bool(first.text(TEMPLATE)),
         quantisation=quantisation(first.facts.get("general.file_type"), _values(headers)),
         parameters=sum(_values(headers).values()),
         tensors=tensors,
@@ -114,6 +115,7 @@ def inspect(path: Path) -> ModelCard:
         cache=_cache(first, architecture),
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
+        tools=bool(re.search(r"\btools\b", str(first.facts.get(TEMPLATE, "")))),
     )
 
 

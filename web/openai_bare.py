@@ -10,6 +10,8 @@ the engine counts the first alone.
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
@@ -33,6 +35,16 @@ if TYPE_CHECKING:
 Body = dict[str, Any]
 Batches = AsyncGenerator[list[bytes], None]
 DONE = b"data: [DONE]\n\n"
+
+
+def new_head(kind: str, model_id: str) -> Body:
+    """What every object and chunk of one completion begins with."""
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model_id,
+    }
 
 
 def bodies_of(body: Body, *, n: int) -> list[Body]:
@@ -134,8 +146,9 @@ async def reshaped(
                 for chunk in map(msgspec.json.decode, batch):
                     counted = chunk.pop("usage", None) or counted
                     head = head or {
-                        name: chunk.get(name)
+                        name: chunk[name]
                         for name in ("id", "object", "created", "model", "system_fingerprint")
+                        if name in chunk
                     }
                     for choice in chunk["choices"]:
                         choice["index"] = index

@@ -1,0 +1,166 @@
+"""Chat completions with tools: what the model says and calls, in OpenAI's shapes.
+
+Knows the shapes, not how a call comes about (`llm.tool_calling`). Its hard rule:
+a chunk with a call has the whole call behind it; where one could not be made,
+there is none.
+"""
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+
+from library.errors import InvalidRequest
+from llm.schemas import Schema
+from llm.tool_calling import ToolConversation
+from llm.tool_prompt import plainly, speaks_of_calls
+from llm.tools import Called, Ended, Offer, Said, Thought, ToolCall
+from web.house import House
+from web.openai_bare import Batches, bodies_of, new_head, reshaped, streamed, whole
+from web.openai_parameters import AnyJson, ChatParameters, JsonOf
+from web.openai_tools import answer_schema, speaks_of_tools
+
+if TYPE_CHECKING:
+    from llm.engine import Engine
+
+Body = dict[str, Any]
+
+_PIECE = 48  # characters of arguments in one chunk
+_NOT_BESIDE = ("grammar", "json_schema")
+
+
+def without_tools(house: House, body: Body) -> Body:
+    """A request in which nothing may be called; earlier calls in it are told in words where the template has none."""
+    plain = {
+        name: value
+        for name, value in body.items()
+        if name not in ("tools", "tool_choice", "parallel_tool_calls")
+    }
+    if speaks_of_calls(body["messages"]) and not speaks_of_tools(house):
+        plain["messages"] = plainly(body["messages"])
+    return plain
+
+
+async def with_tools(
+    request: Request[Any, Any, State],
+    house: House,
+    body: Body,
+    asked: ChatParameters,
+    offer: Offer,
+    headers: dict[str, str],
+) -> Response[Any]:
+    if asked.logprobs:
+        raise InvalidRequest("logprobs", "cannot be had together with `tools`.")
+    for name in _NOT_BESIDE:
+        if name in body:
+            raise InvalidRequest(
+                name, "cannot be given together with `tools`: their schemas are the grammar."
+            )
+    answer = _answer(asked)
+    native = speaks_of_tools(house)
+    n = asked.n or 1
+    bodies = bodies_of(body, n=n)
+
+    def conversation(one: Body) -> ToolConversation:
+        return ToolConversation(one, offer, native=native, answer=answer)
+
+    if not asked.stream:
+
+        async def write(engine: "Engine", one: Body) -> Body:
+            return await _whole(engine, conversation(one))
+
+        return await whole(request, house, write, bodies, lambda _: None, n=n, headers=headers)
+
+    def batches_of(engine: "Engine") -> Batches:
+        def one_choice(one: Body) -> Batches:
+            return _chunks(engine, conversation(one))
+
+        return reshaped(one_choice, bodies, lambda _: None, n=n, include_usage=asked.include_usage)
+
+    return await streamed(request, house, batches_of, headers=headers)
+
+
+def _answer(asked: ChatParameters) -> Schema | None:
+    match asked.response_format:
+        case AnyJson():
+            return answer_schema({"type": "object"}, "response_format")
+        case JsonOf(json_schema=described):
+            return answer_schema(described.schema, "response_format.json_schema.schema")
+    return None
+
+
+async def _whole(engine: "Engine", conversation: ToolConversation) -> Body:
+    text, thought = "", ""
+    calls: tuple[ToolCall, ...] = ()
+    ended: Ended | None = None
+    async with aclosing(conversation.events(engine)) as events:
+        async for event in events:
+            match event:
+                case Said():
+                    text += event.text
+                case Thought():
+                    thought += event.text
+                case Called():
+                    calls = event.calls
+                case Ended():
+                    ended = event
+    assert ended is not None
+    message: Body = {"role": "assistant", "content": None if calls and not text else text, "refusal": None}
+    if thought:
+        message["reasoning_content"] = thought
+    if calls:
+        message["tool_calls"] = [_call(call) for call in calls]
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.finish_reason}
+    return new_head("chat.completion", engine.model_id) | {
+        "choices": [choice],
+        "usage": msgspec.to_builtins(ended.usage),
+    }
+
+
+async def _chunks(engine: "Engine", conversation: ToolConversation) -> Batches:
+    head = new_head("chat.completion.chunk", engine.model_id)
+
+    def chunk(delta: Body, finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return msgspec.json.encode(head | {"choices": [choice]})
+
+    begun = False
+    async with aclosing(conversation.events(engine)) as events:
+        async for event in events:
+            batch = [] if begun else [chunk({"role": "assistant", "content": None})]
+            begun = True
+            match event:
+                case Said():
+                    batch.append(chunk({"content": event.text}))
+                case Thought():
+                    batch.append(chunk({"reasoning_content": event.text}))
+                case Called():
+                    batch += [chunk(delta) for delta in _call_deltas(event.calls)]
+                case Ended():
+                    batch.append(chunk({}, event.finish_reason))
+                    usage = {"choices": [], "usage": msgspec.to_builtins(event.usage)}
+                    batch.append(msgspec.json.encode(head | usage))
+            yield batch
+
+
+def _call(call: ToolCall) -> Body:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _call_deltas(calls: tuple[ToolCall, ...]) -> list[Body]:
+    """Of each call first its id and name, then its arguments in pieces."""
+    deltas = []
+    for index, call in enumerate(calls):
+        deltas.append(
+            {"tool_calls": [{"index": index, **_call(msgspec.structs.replace(call, arguments=""))}]}
+        )
+        for at in range(0, len(call.arguments), _PIECE):
+            function = {"arguments": call.arguments[at : at + _PIECE]}
+            deltas.append({"tool_calls": [{"index": index, "function": function}]})
+    return deltas
