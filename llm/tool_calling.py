@@ -110,7 +110,11 @@ class ToolConversation:
     async def _offered_by_engine(self, engine: Engine) -> AsyncGenerator[ToolEvent, None]:
         calls: dict[int, _Function] = {}
         finish = ""
-        async for chunk in self._chunks(engine, self._body):
+        offered = [
+            tool for tool in self._body.get("tools", ()) if self._offer.named(tool["function"]["name"])
+        ]
+        body = self._body | {"tools": offered, "tool_choice": "auto"}
+        async for chunk in self._chunks(engine, body):
             for choice in chunk.choices:
                 finish = choice.finish_reason or finish
                 for call in choice.delta.tool_calls or ():
@@ -194,13 +198,10 @@ class ToolConversation:
         return body
 
     async def _chunks(self, engine: Engine, body: Body) -> AsyncGenerator[_Chunk, None]:
-        decoder = msgspec.json.Decoder(_Chunk)
         counted = Usage()
-        body = body | {"stream_options": {"include_usage": True}}
         try:
-            async with aclosing(engine.stream(body)) as payloads:
-                async for payload in payloads:
-                    chunk = decoder.decode(payload)
+            async with aclosing(_chunks(engine, body)) as chunks:
+                async for chunk in chunks:
                     counted = chunk.usage or counted
                     yield chunk
         finally:
@@ -214,3 +215,25 @@ class ToolConversation:
             completion_tokens=self._usage.completion_tokens + counted.completion_tokens,
             prompt_tokens_details=PromptDetails(first.prompt_tokens_details.cached_tokens),
         )
+
+
+async def words(engine: Engine, body: Body) -> AsyncGenerator[ToolEvent, None]:
+    """The same events of a request without tools. Raises as an engine's stream does."""
+    finish, usage = "stop", Usage()
+    async with aclosing(_chunks(engine, body)) as chunks:
+        async for chunk in chunks:
+            usage = chunk.usage or usage
+            for choice in chunk.choices:
+                finish = choice.finish_reason or finish
+                if choice.delta.reasoning_content:
+                    yield Thought(choice.delta.reasoning_content)
+                if choice.delta.content:
+                    yield Said(choice.delta.content)
+    yield Ended(finish, usage)
+
+
+async def _chunks(engine: Engine, body: Body) -> AsyncGenerator[_Chunk, None]:
+    decoder = msgspec.json.Decoder(_Chunk)
+    async with aclosing(engine.stream(body | {"stream_options": {"include_usage": True}})) as payloads:
+        async for payload in payloads:
+            yield decoder.decode(payload)

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.params import Body
@@ -17,6 +16,7 @@ from litestar.response import Stream
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
 from llm.answer import BACK_WITHIN_S, told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
+from llm.tools import Ended, Said
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -24,8 +24,9 @@ from web.openai_library import LibraryText
 from web.openai_messages import Message, question
 from web.openai_models import ModelKind, asked_model, shelf_of
 from web.openai_parameters import ignored, parameters, refuse
-from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
-from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
+from web.openai_response_events import ResponseWritten, WrittenEvent
+from web.openai_response_parameters import REFUSED, ResponseParameters, input_messages
+from web.openai_response_tools import Conversation, conversation
 from web.problems import failed_problem
 from web.waiting import comment, reader_of
 
@@ -49,7 +50,7 @@ async def responses(
         events = _library_events(house, asked, messages, reader_of(request))
     else:
         house.models.engine()  # nobody waits for a model that is not there
-        events = _model_events(house, engine_body(asked, messages), reader_of(request))
+        events = _model_events(house, conversation(house, asked, messages), reader_of(request))
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.
@@ -82,26 +83,10 @@ def _library_events(
     return house.answerer.answer(put)
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: Usage | None = None
-
-
 async def _model_events(
-    house: House, body: dict[str, Any], reader: str
+    house: House, conversation: Conversation, reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
-    decoder = msgspec.json.Decoder(_Chunk)
     finish_reason, usage, begun = "stop", Usage(), False
     try:
         with house.turns.place(reader) as place:
@@ -109,18 +94,13 @@ async def _model_events(
                 begun = True
                 yield Waiting(position)
             engine = await house.models.engine_back(BACK_WITHIN_S)
-            async with aclosing(engine.stream(body)) as payloads:
-                async for payload in payloads:
-                    chunk = decoder.decode(payload)
-                    usage = chunk.usage or usage
-                    for choice in chunk.choices:
-                        finish_reason = choice.finish_reason or finish_reason
-                        if choice.delta.reasoning_content:
-                            begun = True
-                            yield Thought(choice.delta.reasoning_content)
-                        if choice.delta.content:
-                            begun = True
-                            yield Token(choice.delta.content)
+            async with aclosing(conversation(engine)) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        finish_reason, usage = event.finish_reason, event.usage
+                        continue
+                    begun = True
+                    yield Token(event.text) if isinstance(event, Said) else event
     except InvalidRequest as error:
         if begun:
             yield Failed(error.code, told(error, house.models))
