@@ -16,10 +16,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from library.errors import InvalidRequest, ModelFailed
-from llm.events import PromptDetails, Usage
+from llm.events import Usage
 from llm.schemas import Schema
 from llm.tool_prompt import ANSWER, CALLS, AnswerText, offering, reply_schema
-from llm.tools import Called, CallFault, Demand, Ended, Offer, Said, Thought, ToolCall, ToolEvent, called
+from llm.tools import (
+    Called,
+    CallFault,
+    Demand,
+    Ended,
+    Offer,
+    Said,
+    Thought,
+    ToolCall,
+    ToolEvent,
+    Writing,
+    added,
+    called,
+)
 
 if TYPE_CHECKING:
     from llm.engine import Engine
@@ -110,11 +123,9 @@ class ToolConversation:
     async def _offered_by_engine(self, engine: Engine) -> AsyncGenerator[ToolEvent, None]:
         calls: dict[int, _Function] = {}
         finish = ""
-        offered = [
-            tool for tool in self._body.get("tools", ()) if self._offer.named(tool["function"]["name"])
-        ]
-        body = self._body | {"tools": offered, "tool_choice": "auto"}
+        body = self._body | {"tools": [tool.shape() for tool in self._offer.tools], "tool_choice": "auto"}
         async for chunk in self._chunks(engine, body):
+            yield Writing()
             for choice in chunk.choices:
                 finish = choice.finish_reason or finish
                 for call in choice.delta.tool_calls or ():
@@ -140,6 +151,7 @@ class ToolConversation:
         words = AnswerText()
         reply, said, finish = "", False, ""
         async for chunk in self._chunks(engine, self._plain_body(attempt, refused)):
+            yield Writing()
             for choice in chunk.choices:
                 finish = choice.finish_reason or finish
                 if choice.delta.reasoning_content:
@@ -191,6 +203,8 @@ class ToolConversation:
             ]
         answer = None if self._answer is None else self._answer.schema
         schema = reply_schema(self._offer, tight=attempt > 0, answer=answer)
+        if self._offer.demand is Demand.AUTO and not attempt and "stop" in self._body:
+            body["stop"] = _escaped(self._body["stop"])
         body["messages"] = messages
         body["response_format"] = {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema}}
         if attempt == ATTEMPTS - 1:
@@ -205,16 +219,12 @@ class ToolConversation:
                     counted = chunk.usage or counted
                     yield chunk
         finally:
-            self._count(counted)
+            self._usage = added(self._usage, counted)
 
-    def _count(self, counted: Usage) -> None:
-        """Attempts are added up; the prompt is the first's."""
-        first = self._usage if self._usage.prompt_tokens else counted
-        self._usage = Usage(
-            prompt_tokens=first.prompt_tokens,
-            completion_tokens=self._usage.completion_tokens + counted.completion_tokens,
-            prompt_tokens_details=PromptDetails(first.prompt_tokens_details.cached_tokens),
-        )
+
+def _escaped(stop: str | list[str]) -> list[str]:
+    """Where to stop, as it stands inside a JSON string."""
+    return [msgspec.json.encode(one).decode()[1:-1] for one in ([stop] if isinstance(stop, str) else stop)]
 
 
 async def words(engine: Engine, body: Body) -> AsyncGenerator[ToolEvent, None]:

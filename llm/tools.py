@@ -24,6 +24,12 @@ class Tool(msgspec.Struct, frozen=True):
     description: str
     parameters: Schema
 
+    def shape(self) -> dict[str, Any]:
+        """As a chat's request describes it."""
+        described = {"description": self.description} if self.description else {}
+        function = {"name": self.name, **described, "parameters": self.parameters.schema}
+        return {"type": "function", "function": function}
+
 
 class Demand(enum.Enum):
     AUTO = "auto"  # a call or words, as the model likes
@@ -51,6 +57,15 @@ class ToolCall(msgspec.Struct, frozen=True):
     name: str
     arguments: str  # JSON
 
+    def shape(self) -> dict[str, Any]:
+        """As it stands in a chat's message."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+class Writing(msgspec.Struct, frozen=True):
+    """The engine has taken the request and writes; of a call nothing is told before it is whole."""
+
 
 class Said(msgspec.Struct, frozen=True):
     """Words of the answer."""
@@ -75,11 +90,21 @@ class Ended(msgspec.Struct, frozen=True):
     usage: Usage
 
 
-ToolEvent = Said | Thought | Called | Ended
+ToolEvent = Writing | Said | Thought | Called | Ended
 
 
 class CallFault(ValueError):
     """What the model wrote is no call that can be made; str() says why."""
+
+
+def added(first: Usage, second: Usage) -> Usage:
+    """Of several requests made for one: what was written is added up, the prompt is the first's."""
+    prompt = first if first.prompt_tokens else second
+    return Usage(
+        prompt_tokens=prompt.prompt_tokens,
+        completion_tokens=first.completion_tokens + second.completion_tokens,
+        prompt_tokens_details=prompt.prompt_tokens_details,
+    )
 
 
 def called(offer: Offer, wanted: list[tuple[object, object]]) -> tuple[ToolCall, ...]:

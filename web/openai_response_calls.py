@@ -64,18 +64,3 @@ def result_message(item: dict[str, Any], where: str, called: set[str]) -> Messag
         "tool_call_id": id_,
         "content": text_of(output, f"{where}.output", RESPONSE_PARTS),
     }
-
-
-def chat_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Checked function tools, as a chat's request has them."""
-    return [
-        {
-            "type": "function",
-            "function": {
-                name: tool[name]
-                for name in ("name", "description", "parameters", "strict")
-                if tool.get(name) is not None
-            },
-        }
-        for tool in tools
-    ]

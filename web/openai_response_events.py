@@ -95,7 +95,10 @@ class ResponseWritten:
             "temperature": asked.temperature,
             "text": {"format": msgspec.to_builtins(asked.format)},
             "tool_choice": (asked.tool_choice or "auto") if asked.tools else "none",
-            "tools": [{"parameters": None, "strict": None} | tool for tool in asked.tools or ()],
+            "tools": [
+                ({"parameters": None, "strict": None} if tool.get("type") == "function" else {}) | tool
+                for tool in asked.tools or ()
+            ],
             "top_p": asked.top_p,
             "truncation": "disabled",
         }

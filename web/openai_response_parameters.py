@@ -8,7 +8,7 @@ from msgspec import Meta
 from library.errors import InvalidRequest
 from web.openai_messages import RESPONSE_PARTS, Message, text_of
 from web.openai_parameters import AnyJson, PlainText, Temperature, reasoning_kwargs
-from web.openai_response_calls import call_message, chat_tools, result_message
+from web.openai_response_calls import call_message, result_message
 
 _ALONE = "cannot be: nothing is kept here. Send the whole conversation as `input`."
 REFUSED = {
@@ -125,7 +125,6 @@ def engine_body(asked: ResponseParameters, messages: list[Message]) -> dict[str,
         "max_tokens": asked.max_output_tokens,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
-        "tools": chat_tools(asked.tools) if asked.tools and asked.tool_choice != "none" else None,
         "parallel_tool_calls": asked.parallel_tool_calls,
     }
     match asked.format:

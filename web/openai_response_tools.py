@@ -4,28 +4,27 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llm.tool_calling import ToolConversation, words
+from llm.consulting import ConsultingEvent
+from llm.tool_calling import words
 from llm.tool_prompt import plainly, speaks_of_calls
-from llm.tools import ToolEvent
 from web.house import House
 from web.openai_messages import Message
 from web.openai_response_parameters import ResponseParameters, engine_body
 from web.openai_tools import answer_schema, offer, speaks_of_tools
+from web.openai_tools import conversation as tool_conversation
 
 if TYPE_CHECKING:
     from llm.engine import Engine
 
-Conversation = Callable[["Engine"], AsyncGenerator[ToolEvent, None]]
+Conversation = Callable[["Engine"], AsyncGenerator[ConsultingEvent, None]]
 
 
 def conversation(house: House, asked: ResponseParameters, messages: list[Message]) -> Conversation:
     """What to ask of the engine. Raises InvalidRequest."""
     offered = offer(asked.tools, asked.tool_choice, asked.parallel_tool_calls, nested=False)
-    native = speaks_of_tools(house)
     if offered is not None:
         answer = answer_schema(asked.answer_schema, "text.format.schema")
-        body = engine_body(asked, messages)
-        return ToolConversation(body, offered, native=native, answer=answer).events
-    if speaks_of_calls(messages) and not native:
+        return tool_conversation(house, engine_body(asked, messages), offered, answer).events
+    if speaks_of_calls(messages) and not speaks_of_tools(house):
         messages = plainly(messages)
     return partial(words, body=engine_body(asked, messages))

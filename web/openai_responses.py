@@ -16,7 +16,7 @@ from litestar.response import Stream
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
 from llm.answer import BACK_WITHIN_S, told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
-from llm.tools import Ended, Said
+from llm.tools import Ended, Said, Writing
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -99,8 +99,12 @@ async def _model_events(
                     if isinstance(event, Ended):
                         finish_reason, usage = event.finish_reason, event.usage
                         continue
+                    if isinstance(event, Writing):
+                        if not begun:
+                            yield Token("")  # the stream begins, and says nothing yet
+                    else:
+                        yield Token(event.text) if isinstance(event, Said) else event
                     begun = True
-                    yield Token(event.text) if isinstance(event, Said) else event
     except InvalidRequest as error:
         if begun:
             yield Failed(error.code, told(error, house.models))

@@ -13,14 +13,17 @@ from litestar import Request, Response
 from litestar.datastructures import State
 
 from library.errors import InvalidRequest
+from llm.consulting import Consulting, ConsultingEvent
+from llm.events import Citation, PassagesFound, Token, Usage
 from llm.schemas import Schema
 from llm.tool_calling import ToolConversation
 from llm.tool_prompt import plainly, speaks_of_calls
 from llm.tools import Called, Ended, Offer, Said, Thought, ToolCall
 from web.house import House
 from web.openai_bare import Batches, bodies_of, new_head, reshaped, streamed, whole
+from web.openai_library import LibraryText
 from web.openai_parameters import AnyJson, ChatParameters, JsonOf
-from web.openai_tools import answer_schema, speaks_of_tools
+from web.openai_tools import answer_schema, conversation, speaks_of_tools
 
 if TYPE_CHECKING:
     from llm.engine import Engine
@@ -59,23 +62,23 @@ async def with_tools(
                 name, "cannot be given together with `tools`: their schemas are the grammar."
             )
     answer = _answer(asked)
-    native = speaks_of_tools(house)
     n = asked.n or 1
     bodies = bodies_of(body, n=n)
+    base_url = str(request.base_url).rstrip("/")
 
-    def conversation(one: Body) -> ToolConversation:
-        return ToolConversation(one, offer, native=native, answer=answer)
+    def written(one: Body) -> "_Written":
+        return _Written(conversation(house, one, offer, answer), LibraryText(base_url))
 
     if not asked.stream:
 
         async def write(engine: "Engine", one: Body) -> Body:
-            return await _whole(engine, conversation(one))
+            return await written(one).whole(engine)
 
         return await whole(request, house, write, bodies, lambda _: None, n=n, headers=headers)
 
     def batches_of(engine: "Engine") -> Batches:
         def one_choice(one: Body) -> Batches:
-            return _chunks(engine, conversation(one))
+            return written(one).chunks(engine)
 
         return reshaped(one_choice, bodies, lambda _: None, n=n, include_usage=asked.include_usage)
 
@@ -91,66 +94,74 @@ def _answer(asked: ChatParameters) -> Schema | None:
     return None
 
 
-async def _whole(engine: "Engine", conversation: ToolConversation) -> Body:
-    text, thought = "", ""
-    calls: tuple[ToolCall, ...] = ()
-    ended: Ended | None = None
-    async with aclosing(conversation.events(engine)) as events:
-        async for event in events:
-            match event:
-                case Said():
-                    text += event.text
-                case Thought():
-                    thought += event.text
-                case Called():
-                    calls = event.calls
-                case Ended():
-                    ended = event
-    assert ended is not None
-    message: Body = {"role": "assistant", "content": None if calls and not text else text, "refusal": None}
-    if thought:
-        message["reasoning_content"] = thought
-    if calls:
-        message["tool_calls"] = [_call(call) for call in calls]
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ended.finish_reason}
-    return new_head("chat.completion", engine.model_id) | {
-        "choices": [choice],
-        "usage": msgspec.to_builtins(ended.usage),
-    }
+class _Written:
+    """One choice, in OpenAI's shapes."""
 
+    def __init__(self, conversation: ToolConversation | Consulting, text: LibraryText) -> None:
+        self._conversation, self._text = conversation, text
 
-async def _chunks(engine: "Engine", conversation: ToolConversation) -> Batches:
-    head = new_head("chat.completion.chunk", engine.model_id)
+    async def whole(self, engine: "Engine") -> Body:
+        thought, calls = "", []
+        finish_reason, usage = "", Usage()
+        async with aclosing(self._conversation.events(engine)) as events:
+            async for event in events:
+                self._piece(event)
+                match event:
+                    case Thought():
+                        thought += event.text
+                    case Called():
+                        calls += [call.shape() for call in event.calls]
+                    case Ended():
+                        finish_reason, usage = event.finish_reason, event.usage
+        message: Body = {"role": "assistant", "content": self._text.text, "refusal": None}
+        if thought:
+            message["reasoning_content"] = thought
+        if calls:
+            message |= {"content": self._text.text or None, "tool_calls": calls}
+        message |= self._annotations()
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason}
+        told = {"choices": [choice], "usage": msgspec.to_builtins(usage)}
+        return new_head("chat.completion", engine.model_id) | told
 
-    def chunk(delta: Body, finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        return msgspec.json.encode(head | {"choices": [choice]})
+    async def chunks(self, engine: "Engine") -> Batches:
+        head = new_head("chat.completion.chunk", engine.model_id)
 
-    begun = False
-    async with aclosing(conversation.events(engine)) as events:
-        async for event in events:
-            batch = [] if begun else [chunk({"role": "assistant", "content": None})]
-            begun = True
-            match event:
-                case Said():
-                    batch.append(chunk({"content": event.text}))
-                case Thought():
-                    batch.append(chunk({"reasoning_content": event.text}))
-                case Called():
-                    batch += [chunk(delta) for delta in _call_deltas(event.calls)]
-                case Ended():
-                    batch.append(chunk({}, event.finish_reason))
-                    usage = {"choices": [], "usage": msgspec.to_builtins(event.usage)}
-                    batch.append(msgspec.json.encode(head | usage))
-            yield batch
+        def chunk(delta: Body, finish_reason: str | None = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            return msgspec.json.encode(head | {"choices": [choice]})
 
+        begun = False
+        async with aclosing(self._conversation.events(engine)) as events:
+            async for event in events:
+                batch = [] if begun else [chunk({"role": "assistant", "content": None})]
+                begun = True
+                if piece := self._piece(event):
+                    batch.append(chunk({"content": piece}))
+                match event:
+                    case Thought():
+                        batch.append(chunk({"reasoning_content": event.text}))
+                    case Called():
+                        batch += [chunk(delta) for delta in _call_deltas(event.calls)]
+                    case Ended():
+                        batch.append(chunk(self._annotations(), event.finish_reason))
+                        usage = {"choices": [], "usage": msgspec.to_builtins(event.usage)}
+                        batch.append(msgspec.json.encode(head | usage))
+                if batch:
+                    yield batch
 
-def _call(call: ToolCall) -> Body:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
-    }
+    def _piece(self, event: ConsultingEvent) -> str:
+        """What the event adds to the text."""
+        match event:
+            case Said():
+                return self._text.add(Token(event.text))
+            case PassagesFound() | Citation():
+                return self._text.add(event)
+        return ""
+
+    def _annotations(self) -> Body:
+        marks = zip(self._text.marks, self._text.sources, strict=True)
+        found = [{"type": "url_citation", "url_citation": mark} | source for mark, source in marks]
+        return {"annotations": found} if found else {}
 
 
 def _call_deltas(calls: tuple[ToolCall, ...]) -> list[Body]:
@@ -158,7 +169,7 @@ def _call_deltas(calls: tuple[ToolCall, ...]) -> list[Body]:
     deltas = []
     for index, call in enumerate(calls):
         deltas.append(
-            {"tool_calls": [{"index": index, **_call(msgspec.structs.replace(call, arguments=""))}]}
+            {"tool_calls": [{"index": index, **msgspec.structs.replace(call, arguments="").shape()}]}
         )
         for at in range(0, len(call.arguments), _PIECE):
             function = {"arguments": call.arguments[at : at + _PIECE]}

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from library.errors import InvalidRequest
+from llm.consulting import Consulting
+from llm.library_tools import TOOLS, LibraryTools
 from llm.narrowing import narrowed
 from llm.schemas import Schema, SchemaRefused
+from llm.tool_calling import ToolConversation
 from llm.tools import NAME, NO_PARAMETERS, Demand, Offer, Tool
 from web.house import House
 
@@ -36,9 +39,11 @@ def offer(
     offered: dict[str, Tool] = {}
     for at, given in enumerate(tools):
         where, function = _function(given, f"tools[{at}]", nested=nested)
-        tool = _tool(function, where)
+        tool = TOOLS.get(str(given["type"])) or _tool(function, where)
         if tool.name in offered:
             raise InvalidRequest(f"{where}.name", f"is the name of an earlier tool, too: {tool.name!r}.")
+        if tool.name in TOOLS and given["type"] not in TOOLS:
+            raise InvalidRequest(f"{where}.name", f"is one of the library's own: {', '.join(TOOLS)}.")
         offered[tool.name] = tool
     return _chosen(offered, choice, parallel, nested=nested)
 
@@ -46,6 +51,16 @@ def offer(
 def answer_schema(given: Given | None, where: str) -> Schema | None:
     """The schema that an answer in words must satisfy, if there is one. Raises InvalidRequest."""
     return None if given is None else _schema(given, where)
+
+
+def conversation(
+    house: House, body: Given, offered: Offer, answer: Schema | None
+) -> ToolConversation | Consulting:
+    """One choice of a request with tools, the library's own among them or not."""
+    native = speaks_of_tools(house)
+    if any(tool.name in TOOLS for tool in offered.tools):
+        return Consulting(body, offered, LibraryTools(house.retriever), native=native, answer=answer)
+    return ToolConversation(body, offered, native=native, answer=answer)
 
 
 def speaks_of_tools(house: House) -> bool:
@@ -58,9 +73,9 @@ def speaks_of_tools(house: House) -> bool:
 
 def _function(given: Given, where: str, *, nested: bool) -> tuple[str, Given]:
     kind = given.get("type")
-    if kind != "function":
-        raise InvalidRequest(f"{where}.type", "must be `function`: no other tools are called here.")
-    if not nested:
+    if kind not in ("function", *TOOLS):
+        raise InvalidRequest(f"{where}.type", f"must be one of function, {', '.join(TOOLS)}.")
+    if not nested or kind in TOOLS:
         return where, given
     function = given.get("function")
     if not isinstance(function, dict):
@@ -135,8 +150,10 @@ def _allowed(offered: dict[str, Tool], choice: Given, parallel: bool | None, *, 
 
 
 def _named(given: object, where: str, *, nested: bool) -> tuple[str, Given]:
+    if isinstance(given, dict) and given.get("type") in TOOLS:
+        return where, {"name": given["type"]}
     if not isinstance(given, dict) or given.get("type") != "function":
-        raise InvalidRequest(f"{where}.type", "must be `function`.")
+        raise InvalidRequest(f"{where}.type", f"must be one of function, {', '.join(TOOLS)}.")
     function = given.get("function") if nested else given
     if not isinstance(function, dict):
         raise InvalidRequest(f"{where}.function", "must be an object with the function's `name`.")

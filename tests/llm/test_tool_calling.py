@@ -12,12 +12,12 @@ from llm.engine import Engine
 from llm.schemas import Schema
 from llm.tool_calling import ATTEMPTS, ToolConversation
 from llm.tool_prompt import AnswerText, plainly
-from llm.tools import Called, Demand, Ended, Offer, Said, Thought, Tool, ToolEvent
+from llm.tools import Called, Demand, Ended, Offer, Said, Thought, Tool, ToolEvent, Writing
 from tests.web.tool_schemas import of
 
 CITY = Tool("weather", "", Schema(of(city={"type": "string", "minLength": 2})))
 BELL = Tool("bell", "", Schema({"type": "object", "properties": {}}))
-TOOLS = [{"type": "function", "function": {"name": name}} for name in ("weather", "bell")]
+TOOLS = [CITY.shape(), BELL.shape()]
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "tools": TOOLS}
 GOOD = '{"calls": [{"name": "weather", "arguments": {"city": "Oslo"}}]}'
 SHORT = '{"calls": [{"name": "weather", "arguments": {"city": "O"}}]}'
@@ -46,7 +46,8 @@ class ScriptedEngine:
 def converse(engine: ScriptedEngine, offer: Offer, *, native: bool = False, **more: Any) -> list[ToolEvent]:
     async def gathered() -> list[ToolEvent]:
         conversation = ToolConversation(BODY, offer, native=native, **more)
-        return [event async for event in conversation.events(cast("Engine", engine))]
+        events = conversation.events(cast("Engine", engine))
+        return [event async for event in events if not isinstance(event, Writing)]
 
     return asyncio.run(gathered())
 
@@ -199,3 +200,17 @@ def test_an_answer_is_read_out_wherever_its_pieces_are_cut() -> None:
         assert text.fed(whole[:at]) + text.fed(whole[at:]) == 'aé\n\\ "b" 😀 c'
     alone = AnswerText()
     assert alone.fed('{"calls": [{"name": "answer"') == ""
+
+
+def test_a_stop_is_looked_for_in_the_words_as_they_are_written() -> None:
+    engine = ScriptedEngine(['{"answer": "One.'])
+    body = BODY | {"stop": "\n"}
+
+    async def gathered() -> list[ToolEvent]:
+        conversation = ToolConversation(body, auto(), native=False)
+        return [event async for event in conversation.events(cast("Engine", engine))]
+
+    events = asyncio.run(gathered())
+    assert engine.bodies[0]["stop"] == ["\\n"]
+    assert isinstance(events[-1], Ended)
+    assert events[-1].finish_reason == "stop"
