@@ -20,6 +20,7 @@ from llm.schemas import SchemaRefused, recursive, target
 Node = dict[str, Any]
 
 _MOST_NODES = 4_000
+_MOST_VALUES = 1_000  # of an enum, as OpenAI has it: with 5,000 a call took four times as long
 _MOST_REPEATED, _MOST_CHARACTERS, _MOST_MULTIPLES = 64, 500, 100
 _DEEPEST_RECURSION = 3  # a small model that has begun does not end by itself
 _LARGEST = 2**53
@@ -104,6 +105,8 @@ class _Narrowing:
         return self._plain(schema)
 
     def _plain(self, schema: Node) -> Node:
+        if len(schema.get("enum") or ()) > _MOST_VALUES:
+            raise SchemaRefused("", f"has an `enum` of more than {_MOST_VALUES} values.")
         if "const" in schema or schema.get("enum"):
             return {name: schema[name] for name in ("const", "enum") if name in schema}
         for name in ("anyOf", "oneOf"):
@@ -156,7 +159,10 @@ class _Narrowing:
         written = {"object": self._object, "array": self._list, "string": _text}.get(kind or "")
         if written is not None:
             return written(schema)
-        return {} if kind is None else {"type": kind}
+        bounds = {
+            name: schema[name] for name in _NUMBER[:4] if kind == "number" and _finite(schema.get(name))
+        }
+        return {} if kind is None else {"type": kind} | bounds
 
     def _object(self, schema: Node) -> Node:
         given = schema.get("properties")
@@ -240,6 +246,10 @@ def _whole(schema: Node, *, tight: bool) -> Node:
         return {"enum": multiples} if multiples else {"type": "integer"}
     bounds = {"minimum": low} if low > -math.inf else {}
     return {"type": "integer"} | bounds | ({"maximum": high} if high < math.inf else {})
+
+
+def _finite(bound: object) -> bool:
+    return isinstance(bound, int | float) and abs(bound) < _LARGEST
 
 
 def _told_by(schema: Node) -> str | None:

@@ -1,10 +1,10 @@
 """Patterns: a regular expression of a schema, as one that an engine's grammar can write.
 
-Pure. An engine copies a pattern into the middle of a JSON string: a dot writes
-quotes there, and counted repetitions within each other fill its memory. So what
-leaves here is written anew, of sets of printable ASCII, and matches less than
-what came in: never more, but for what stands in a look-around, which is left
-out. Its hard rule: what it cannot read it gives up (None), it never guesses;
+Pure. Engines differ in what they make of one: some copy it into the middle of a
+JSON string, where a dot writes quotes, and counted repetitions within each other
+fill a memory. So what leaves here is written anew, of sets of printable ASCII,
+and matches less than what came in: never more, but for what stands in a
+look-around, which is left out. Its hard rule: what it cannot read it gives up (None), it never guesses;
 whether a value matches is decided elsewhere, on the pattern as it came.
 """
 
@@ -36,7 +36,7 @@ def writable(pattern: str) -> str | None:
     if len(pattern) > _LONGEST:
         return None
     try:
-        return f"^{_Reader(pattern).whole()}$"
+        return f"^({_Reader(pattern).whole()})$"
     except (_Unreadable, RecursionError):
         return None
 

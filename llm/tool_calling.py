@@ -2,7 +2,7 @@
 
 Where the model's own template speaks of tools and it may choose, the engine
 offers them and reads the calls. In every other case the offer is told in plain
-words and a grammar holds the reply to it (docs/decisions/0022). Words are passed
+words and a grammar holds the reply to it (docs/decisions/0025). Words are passed
 on as they come, a call when it is whole. Its hard rule: no call leaves that its
 schema does not allow: the reply is asked for again, a few times, then it fails.
 """
@@ -41,6 +41,9 @@ Body = dict[str, Any]
 
 ATTEMPTS = 3
 _LONGEST_REPEATED = 2_000  # characters of a failed reply that are shown to the model again
+# What the engine says is wrong when it cannot build the grammar that was made of the schemas.
+_OURS = ("response_format", "request", "grammar", "json_schema")
+_NOT_HELD = "have schemas that a model cannot be held to here; simplify them. The request"
 _WARMER = 0.7  # the last attempt's temperature: the same again would end the same
 # Of a request with tools: what is said by the offer, and what a grammar of ours takes the place of.
 _OFFERED = ("tools", "tool_choice", "parallel_tool_calls")
@@ -109,10 +112,12 @@ class ToolConversation:
                 refused = error
                 if said:  # in words first, and then in a call that failed: only the call is asked for again
                     self._offer = msgspec.structs.replace(self._offer, demand=Demand.REQUIRED)
-            except InvalidRequest:
-                if refused is None:
-                    raise
-                break  # no room for another attempt
+            except InvalidRequest as error:
+                if refused is not None:
+                    break  # no room for another attempt
+                if error.parameter in _OURS:
+                    raise InvalidRequest("tools", f"{_NOT_HELD} {error.problem}") from error
+                raise
             else:
                 return
         raise ModelFailed(

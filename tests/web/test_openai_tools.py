@@ -137,6 +137,7 @@ def test_two_hundred_requests_over_twenty_schemas_are_all_well_formed(house: App
 
     with ThreadPoolExecutor(4) as pool:
         outcomes = Counter(pool.map(ask, asked))
+    print(outcomes)
     assert outcomes["calls"] >= 160, outcomes
 
 
@@ -282,3 +283,32 @@ def test_what_cannot_be_offered_is_refused_by_its_name_and_at_once(
         status, answer = house.post(CHAT, {"model": model, "messages": ASKED, "stream": stream} | change)
         assert (status, answer["error"]["param"]) == (400, param), answer
         assert_valid("ErrorResponse", answer)
+
+
+def test_the_librarys_own_tools_are_used_in_the_house_and_cited(client: openai.OpenAI, model: str) -> None:
+    asked: Any = {
+        "model": model,
+        "messages": [{"role": "user", "content": "How often is the colony called Marigold inspected?"}],
+        "tools": [{"type": "search_library"}],
+        "tool_choice": {"type": "search_library"},
+        "temperature": 0,
+        "max_tokens": 100,
+    }
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.finish_reason in ("stop", "length")
+    assert not choice.message.tool_calls
+    assert choice.message.content
+    for annotation in choice.message.annotations or ():
+        mark = annotation.url_citation
+        assert choice.message.content[mark.start_index : mark.end_index].startswith("[")
+        assert "/read/" in mark.url
+    response = client.responses.create(
+        model=model,
+        input=asked["messages"][0]["content"],
+        tools=asked["tools"],
+        tool_choice=asked["tool_choice"],
+        temperature=0,
+        max_output_tokens=100,
+    )
+    assert response.output_text
+    assert [item.type for item in response.output] == ["message"]
