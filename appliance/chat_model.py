@@ -1,19 +1,31 @@
-"""The chat model: which file of those there are is loaded.
+"""The chat models: which of those there are answers, and the house that keeps them.
 
-The configured one, else the first that can be used: a broken file, one that is
-no chat model and one that is too large for the memory hide no other.
+The configured one, else the one chosen by hand, else the first that can be used: a broken
+file, one that is no chat model and one that is too large for the memory hide no other.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from appliance.config import Config
 from library.errors import ConfigurationError, ModelFileInvalid
+from library.facts import Facts
 from llm.card import inspect_chat_model
+from llm.devices import gpus_found
 from llm.digests import Digests
 from llm.footprint import Fit, Slots
-from llm.model_listing import Worker
-from llm.registry import ModelFile, ModelFileState, Registry
+from llm.model_listing import Serving
+from llm.model_state import ModelState
+from llm.models import Models, Residence
+from llm.registry import ModelFile, Registry
+from llm.remote import RemoteModel
+from llm.spoken import Spoken
+from llm.supervisor import ModelSettings, Supervisor
 from llm.worker import PROMPT_CACHE_MIB
+
+_DEFAULT, _LOADED = "chat_model", "chat_models_loaded"
 
 
 def open_registry(config: Config) -> Registry:
@@ -27,29 +39,99 @@ def open_registry(config: Config) -> Registry:
     return registry
 
 
-def chat_model_file(config: Config, registry: Registry) -> Path | None:
-    """The GGUF file to load, or None if there is none that can be, or none is wanted.
+def chosen_model(config: Config, registry: Registry, remembered: str | None = None) -> Path | str | None:
+    """The model that answers: a file to load or the name of a remote one; None if there is none, or none is wanted.
 
-    Raises ConfigurationError when the configured file is missing, ModelFileInvalid
-    when it is no chat model. One that seems too large is loaded all the same, if
-    it was asked for.
+    The configured one; else the `remembered` one, by its path below the models
+    folder or its name; else the first file that can be loaded; else the first
+    remote one. Raises ConfigurationError when what is configured does not exist,
+    ModelFileInvalid when it is no chat model. One that seems too large is loaded
+    all the same, if it was asked for.
     """
     if not config.llm.enabled:
         return None
+    remotes = [remote.name for remote in config.llm.remotes]
+    if config.llm.model in remotes:
+        return config.llm.model
     if config.llm.model:
         chosen = _configured(config, registry)
         inspect_chat_model(chosen)
         return chosen
-    return next((model.file for model in registry.chat_models() if _fits(model, registry)), None)
+    if remembered in remotes:
+        return remembered
+    fitting = [model for model in registry.chat_models() if _fits(model, registry)]
+    fitting.sort(key=lambda model: model.path != remembered)
+    return fitting[0].file if fitting else next(iter(remotes), None)
 
 
-def would_load(config: Config, registry: Registry) -> Worker | None:
-    """What a start would choose, for a listing while nothing runs; a wrong configuration chooses nothing."""
+def would_serve(config: Config, registry: Registry) -> dict[Path, Serving]:
+    """What a start would load, for a listing while nothing runs; a wrong configuration chooses nothing."""
     try:
-        file = chat_model_file(config, registry)
+        chosen = chosen_model(config, registry)
     except (ConfigurationError, ModelFileInvalid):
-        return None
-    return Worker(file, ModelFileState.REGISTERED.value, None, loaded=False) if file else None
+        return {}
+    waiting = Serving(ModelState.REGISTERED.value, None, loaded=False, chosen=True)
+    return {chosen: waiting} if isinstance(chosen, Path) else {}
+
+
+def open_models(
+    config: Config, registry: Registry, facts: Facts, on_spoken: Callable[[Spoken], None]
+) -> Models:
+    """The house of models, nothing of it loaded yet. Raises as `chosen_model`."""
+    remembered = RememberedModels(facts)
+    settings = ModelSettings(
+        context_tokens=config.llm.context_tokens,
+        parallel=config.llm.parallel,
+        threads=config.llm.threads or None,
+        gpu_layers=None if config.llm.gpu_layers == "auto" else config.llm.gpu_layers,
+        load_timeout_s=config.llm.load_timeout_s,
+    )
+
+    def open_host(file: Path | None) -> Supervisor:
+        return Supervisor(
+            file,
+            config.data / "run",
+            settings,
+            absence=absence(config, registry) if file is None else "",
+            on_spoken=on_spoken,
+        )
+
+    enabled = config.llm.enabled
+    gpus = gpus_found() if enabled and config.llm.gpu_layers != 0 else []
+    return Models(
+        registry,
+        remembered,
+        open_host,
+        lambda: chosen_model(config, registry, remembered.default),
+        slots=config.llm.parallel,
+        queue=config.llm.queue,
+        residence=Residence(
+            on_demand=config.llm.on_demand,
+            at_once=config.llm.loaded_at_once,
+            memory_bytes=config.llm.memory_mib * 2**20,
+            idle_s=config.llm.idle_minutes * 60,
+            gpu_free_bytes=sum(gpu.free_bytes for gpu in gpus),
+        ),
+        remotes=[RemoteModel(remote, on_spoken=on_spoken) for remote in config.llm.remotes if enabled],
+    )
+
+
+class RememberedModels:
+    """What was chosen and loaded by hand, kept in the record."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    @property
+    def default(self) -> str | None:
+        return self._facts.get(_DEFAULT)
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(msgspec.json.decode(self._facts.get(_LOADED) or "[]", type=list[str]))
+
+    def keep(self, default: str | None, loaded: tuple[str, ...]) -> None:
+        self._facts.put_all({_DEFAULT: default, _LOADED: msgspec.json.encode(loaded).decode()})
 
 
 def passed_over(registry: Registry) -> list[str]:

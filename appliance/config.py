@@ -17,6 +17,7 @@ from msgspec import Meta
 from ingest.limits import Limits
 from library.errors import ConfigurationError
 from llm.queue import QueueSettings
+from llm.remote import RemoteSettings
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"
 _USUAL_PLACES = (Path("almanac.toml"), Path("/etc/almanac/almanac.toml"))
@@ -90,6 +91,12 @@ class LlmConfig(_Part, frozen=True):
     context_tokens: Annotated[int, Meta(ge=512)] = 4096
     parallel: Annotated[int, Meta(ge=1, le=64)] = 2
     threads: _NotNegative = 0  # 0: as many as there are cores
+    gpu_layers: Literal["auto"] | _NotNegative = "auto"
+    on_demand: bool = True  # a request for a model that is not loaded has it loaded
+    loaded_at_once: _Positive = 2
+    memory_mib: _NotNegative = 0  # for all models together; 0: what is free
+    idle_minutes: Annotated[float, Meta(ge=0)] = 30  # 0: never; the default model stays
+    remotes: tuple[RemoteSettings, ...] = ()
     load_timeout_s: Annotated[float, Meta(gt=0)] = 300
     passages: Annotated[int, Meta(ge=1, le=20)] = 4
     max_answer_tokens: _Positive = 400

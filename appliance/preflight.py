@@ -3,6 +3,7 @@
 Looks and tells; changes nothing but for a probe file that it removes again.
 """
 
+import asyncio
 import enum
 import os
 import shutil
@@ -13,16 +14,18 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.chat_model import absence, chat_model_file, open_registry, passed_over
+from appliance.chat_model import absence, chosen_model, open_registry, passed_over
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import reranker_of
 from appliance.vector_places import server_settings
 from library.errors import AlmanacError
 from llm.card import inspect_chat_model
+from llm.devices import gpu_nodes, gpus_found
 from llm.footprint import Fit
 from llm.free_memory import free_memory
 from llm.model_listing import NO_TEMPLATE
+from llm.remote import remote_trouble
 from search.embedder import MODEL_FILE, TOKENIZER_FILE
 from search.vectors.server import reach
 from search.vectors.troubles import shown
@@ -55,6 +58,7 @@ def preflight(config: Config) -> list[Finding]:
         *_reranker(config),
         *_vector_server(config),
         *_models(config),
+        *_gpu(config),
         *_watches(),
     ]
 
@@ -129,12 +133,14 @@ def _models(config: Config) -> Iterator[Finding]:
         return
     registry = open_registry(config)
     try:
-        chosen = chat_model_file(config, registry)
-        card = inspect_chat_model(chosen) if chosen else None
+        chosen = chosen_model(config, registry)
+        card = inspect_chat_model(chosen) if isinstance(chosen, Path) else None
     except AlmanacError as error:
         yield Finding("model", Outcome.NO, str(error))
         return
-    if chosen is None or card is None:
+    if isinstance(chosen, str):
+        yield Finding("model", Outcome.GO, f"{chosen}, on another machine.")
+    elif chosen is None or card is None:
         yield Finding("model", Outcome.TIGHT, f"{absence(config, registry)} Answers are quotations.")
     else:
         estimate = registry.estimate(card)
@@ -144,6 +150,26 @@ def _models(config: Config) -> Iterator[Finding]:
         yield Finding("model", outcome, says if card.template else f"{says} {NO_TEMPLATE}")
     for why in passed_over(registry):
         yield Finding("models", Outcome.TIGHT, why)
+    for remote in config.llm.remotes:
+        trouble = asyncio.run(remote_trouble(remote))
+        says = f"{remote.name}: the engine at {remote.url} {trouble or 'answers.'}"
+        yield Finding("remote", Outcome.TIGHT if trouble else Outcome.GO, says)
+
+
+def _gpu(config: Config) -> Iterator[Finding]:
+    """What the engine could compute on besides the processor, and why not where it looks as if it could."""
+    if not config.llm.enabled or config.llm.gpu_layers == 0:
+        return
+    found = gpus_found()
+    for gpu in found:
+        free, total = gpu.free_bytes // 2**20, gpu.total_bytes // 2**20
+        yield Finding("gpu", Outcome.GO, f"{gpu.description} ({gpu.name}): {free} of {total} MiB free.")
+    if not found and (nodes := gpu_nodes()):
+        says = (
+            f"There is {', '.join('/dev/' + node for node in nodes)}, but the engine that is installed was built "
+            "without it, or cannot reach it. docs/gpu.md says how to install one that can; the CPU is used."
+        )
+        yield Finding("gpu", Outcome.TIGHT, says)
 
 
 def _watches() -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from types import FrameType
 
 import uvicorn
 
-from appliance.chat_model import absence, chat_model_file, open_registry, passed_over
+from appliance.chat_model import chosen_model, open_models, open_registry, passed_over
 from appliance.config import Config
 from appliance.http_protocol import SpokenProtocol
 from appliance.memory import keep_memory_together
@@ -30,8 +30,6 @@ from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
 from library.errors import SetupError
 from llm.answer import Answerer
-from llm.queue import Turns
-from llm.supervisor import ModelSettings, Supervisor
 from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
@@ -49,7 +47,8 @@ def serve(config: Config) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     keep_memory_together()
     registry = open_registry(config)
-    model_file, metrics = chat_model_file(config, registry), Metrics()
+    metrics = Metrics()
+    chosen_model(config, registry)  # a wrong one is said before anything is opened
     if config.llm.enabled:
         for why in passed_over(registry):
             log.warning("Passed over: %s", why)
@@ -58,19 +57,7 @@ def serve(config: Config) -> None:
         room = opened.enter_context(open_reading_room(config, stacks))
         opened.enter_context(rescanning(room.inbox, every_minutes=config.ingest.rescan_minutes))
         open_embedder_in_background(stacks)
-        models = Supervisor(
-            model_file,
-            config.data / "run",
-            ModelSettings(
-                context_tokens=config.llm.context_tokens,
-                parallel=config.llm.parallel,
-                threads=config.llm.threads or None,
-                load_timeout_s=config.llm.load_timeout_s,
-            ),
-            on_spoken=metrics.spoken,
-            absence=absence(config, registry),
-        )
-        turns = Turns(config.llm.parallel, config.llm.queue)
+        models = open_models(config, registry, stacks.facts, metrics.spoken)
         landing = Landing(
             config.library,
             max_file_mib=config.ingest.max_file_mib,
@@ -101,11 +88,9 @@ def serve(config: Config) -> None:
                 stacks.retriever,
                 models,
                 stacks.precedence,
-                turns,
                 passages=config.llm.passages,
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
-            turns=turns,
             landing=landing,
             renderer=room.renderer,
             verification=room.verification,
@@ -155,8 +140,8 @@ class _Server(uvicorn.Server):
             self._stopping = loop.create_task(self._close())
 
     async def _close(self) -> None:
-        self._house.turns.close()
-        await self._house.turns.drained()
+        self._house.models.close()
+        await self._house.models.drained()
         await self._house.models.stop()
 
     @contextmanager

@@ -22,10 +22,10 @@ import msgspec
 from library.errors import AlmanacError, ModelError, ModelUnavailable, Overloaded
 from llm.citations import Citer
 from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage, Waiting
+from llm.models import Models
 from llm.prompt import Message, library_prompt, passage_text
-from llm.queue import Turns
 from llm.quotation import quotations
-from llm.supervisor import ModelState, Supervisor
+from llm.served import ServedModel
 from llm.verdict import Verdict, verdict
 from search.analysis import terms
 from search.precedence import Precedence
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 _RETRIEVED_PER_PASSAGE = 3
 _NOT_FOUND = "The library does not seem to hold anything on this."
 _NOT_CHOSEN = "The passages that were chosen do not seem to say anything on this."
-BACK_WITHIN_S = 30  # a model that ended while somebody waited for it
+_NO_ROOM = "The question leaves no room for a passage in the model's context; ask it more briefly."
 _IN_ITS_OWN_WORDS = "\n\nThe library says:\n\n"
 
 
@@ -55,6 +55,12 @@ class Question(msgspec.Struct, frozen=True):
     max_tokens: int | None = None
     sampling: dict[str, object] = {}  # temperature, top_p, seed, stop: as OpenAI names them
     reader: str = ""  # whose turn at the model it takes
+
+
+class _Prompted(msgspec.Struct, frozen=True):
+    messages: list[Message]
+    used: int  # of the passages, from the first on
+    answer_tokens: int
 
 
 class _Delta(msgspec.Struct):
@@ -77,15 +83,13 @@ class Answerer:
     def __init__(
         self,
         retriever: Retriever,
-        models: Supervisor,
+        models: Models,
         precedence: Precedence,
-        turns: Turns,
         *,
         passages: int,
         max_answer_tokens: int,
     ) -> None:
         self._retriever, self._models, self._precedence = retriever, models, precedence
-        self._turns = turns
         self._passages, self._max_answer_tokens = passages, max_answer_tokens
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
@@ -118,12 +122,46 @@ class Answerer:
     async def _written_or_quoted(
         self, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...]
     ) -> AsyncGenerator[AnswerEvent, None]:
+        model = self._models.default
         try:
-            engine = self._models.engine()
+            if not model.to_be_awaited:
+                model.engine()
         except ModelUnavailable as error:
             async for event in self._quoted(question, passages, degraded, str(error)):
                 yield event
             return
+        async with aclosing(self._in_its_turn(model, question, passages, degraded)) as events:
+            async for event in events:
+                yield event
+
+    async def _in_its_turn(
+        self, model: ServedModel, question: Question, passages: tuple[Passage, ...], degraded: tuple[str, ...]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """What was found is told before the wait, unless the model that counts its tokens is not there yet."""
+        prompted = None if model.to_be_awaited else await self._prompted(model.engine(), question, passages)
+        if prompted is not None and not prompted.used:
+            async for event in self._quoted(question, passages, degraded, _NO_ROOM):
+                yield event
+            return
+        with model.place(question.reader) as place:
+            if prompted is not None:
+                yield PassagesFound(passages[: prompted.used], degraded)
+            async for position in place.positions():
+                yield Waiting(position)
+            engine = await model.engine_back()
+            if prompted is None:
+                prompted = await self._prompted(engine, question, passages)
+                if not prompted.used:
+                    async for event in self._quoted(question, passages, degraded, _NO_ROOM):
+                        yield event
+                    return
+                yield PassagesFound(passages[: prompted.used], degraded)
+            written = self._written(engine, question, prompted, passages[: prompted.used], len(passages))
+            async with aclosing(written) as events:
+                async for event in events:
+                    yield event
+
+    async def _prompted(self, engine: Engine, question: Question, passages: tuple[Passage, ...]) -> _Prompted:
         answer_tokens = min(question.max_tokens or self._max_answer_tokens, engine.context_tokens // 2)
         messages, used = await library_prompt(
             question.text,
@@ -132,39 +170,21 @@ class Answerer:
             budget_tokens=engine.context_tokens - answer_tokens,
             count_tokens=engine.count_tokens,
         )
-        if not used:
-            reason = "The question leaves no room for a passage in the model's context; ask it more briefly."
-            async for event in self._quoted(question, passages, degraded, reason):
-                yield event
-            return
-        left_out = len(passages) - used if question.passages else 0
-        with self._turns.place(question.reader) as place:
-            yield PassagesFound(passages[:used], degraded)
-            async for position in place.positions():
-                yield Waiting(position)
-            engine = await self._models.engine_back(BACK_WITHIN_S)
-            written = self._written(
-                engine, question, messages, passages[:used], answer_tokens, left_out=left_out
-            )
-            async with aclosing(written) as events:
-                async for event in events:
-                    yield event
+        return _Prompted(messages, used, answer_tokens)
 
     async def _written(
         self,
         engine: Engine,
         question: Question,
-        messages: list[Message],
+        prompted: _Prompted,
         passages: tuple[Passage, ...],
-        answer_tokens: int,
-        *,
-        left_out: int,
+        found: int,
     ) -> AsyncGenerator[AnswerEvent, None]:
         body: dict[str, object] = {
             "temperature": 0,
             **question.sampling,
-            "messages": messages,
-            "max_tokens": answer_tokens,
+            "messages": prompted.messages,
+            "max_tokens": prompted.answer_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -188,6 +208,7 @@ class Answerer:
             yield Token(_IN_ITS_OWN_WORDS)
             for event in quotations(question.text, passages, most=2):
                 yield event
+        left_out = found - len(passages) if question.passages else 0
         notices = _notices(citer, finish_reason, left_out)
         yield Done(AnswerKind.WRITTEN, engine.model_id, finish_reason, usage, notices)
 
@@ -201,9 +222,9 @@ class Answerer:
         yield Done(AnswerKind.QUOTED, None, "stop", Usage(), (notice,))
 
 
-def told(error: AlmanacError, models: Supervisor) -> str:
+def told(error: AlmanacError, models: Models) -> str:
     """The sentence for whoever waits for an answer that fails: a model that was stopped did not break."""
-    if isinstance(error, ModelError) and models.state is ModelState.STOPPED:
+    if isinstance(error, ModelError) and models.stopping:
         return "Almanac is being stopped, and this answer with it. Ask again when it is back."
     return str(error)
 

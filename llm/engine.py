@@ -10,20 +10,26 @@ the engine learns that its slot is free. Close it (`contextlib.aclosing`), do
 not just drop it.
 """
 
+import math
 import re
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import httpx
 import msgspec
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+from llm.gathered import Gathered
 from llm.spoken import Hearing, Spoken
 from llm.transport import SocketTransport
 
 _MAX_EVENT_BYTES = 16 * 2**20
+_HEADERS = {"accept-encoding": "identity", "content-type": "application/json"}
+# For engines that do not count: text in few languages has fewer bytes a token, and a template adds some.
+_GUESSED_BYTES_A_TOKEN, _GUESSED_TOKENS_A_MESSAGE = 2.5, 12
 
 T = TypeVar("T")
 
@@ -56,32 +62,72 @@ class Engine:
         self,
         model_id: str,
         context_tokens: int,
+        client: httpx.AsyncClient,
+        *,
+        named: str | None = None,
+        on_spoken: Callable[[Spoken], None] = lambda _: None,
+    ) -> None:
+        """`context_tokens` is what one request may use, prompt and answer together.
+
+        `named` is what a server that keeps several models calls this one. `on_spoken`
+        is told of each answer when it ends, however it ends.
+        """
+        self.model_id = model_id
+        self.context_tokens = context_tokens
+        self._client, self._named, self._on_spoken = client, named, on_spoken
+        self._counts_tokens = True
+        self._closed = False
+
+    @classmethod
+    def on_socket(
+        cls,
+        model_id: str,
+        context_tokens: int,
         *,
         socket: Path,
         key: str,
         silence_s: float = 600,
         on_spoken: Callable[[Spoken], None] = lambda _: None,
-    ) -> None:
-        """`context_tokens` is what one request may use, prompt and answer together.
+    ) -> Self:
+        """The engine of a model worker.
 
         `silence_s` is how long the engine may say nothing before it counts as
-        hung: it reads the whole prompt before its first word. `on_spoken` is told
-        of each answer when it ends, however it ends.
+        hung: it reads the whole prompt before its first word.
         """
-        self.model_id = model_id
-        self.context_tokens = context_tokens
-        self._on_spoken = on_spoken
-        self._closed = False
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             transport=SocketTransport(socket),
             base_url="http://engine",
-            headers={
-                "authorization": f"Bearer {key}",
-                "accept-encoding": "identity",
-                "content-type": "application/json",
-            },
+            headers=_HEADERS | {"authorization": f"Bearer {key}"},
             timeout=httpx.Timeout(5, read=silence_s),
         )
+        return cls(model_id, context_tokens, client, on_spoken=on_spoken)
+
+    @classmethod
+    def remote(
+        cls,
+        url: str,
+        model_id: str,
+        context_tokens: int,
+        *,
+        model: str,
+        key: str = "",
+        ca_file: str = "",
+        silence_s: float = 600,
+        on_spoken: Callable[[Spoken], None] = lambda _: None,
+    ) -> Self:
+        """An engine by URL, with or without `/v1` at its end. Raises OSError for a wrong certificate file.
+
+        Neither a proxy nor a redirection is followed: nobody is asked but this host.
+        """
+        client = httpx.AsyncClient(
+            base_url=url.rstrip("/").removesuffix("/v1"),
+            headers=_HEADERS | ({"authorization": f"Bearer {key}"} if key else {}),
+            timeout=httpx.Timeout(5, read=silence_s),
+            verify=ssl.create_default_context(cafile=ca_file or None) if url.startswith("https") else False,
+            trust_env=False,
+            follow_redirects=False,
+        )
+        return cls(model_id, context_tokens, client, named=model, on_spoken=on_spoken)
 
     async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         """One whole completion, as OpenAI's `chat.completion` object.
@@ -116,36 +162,66 @@ class Engine:
 
     async def _batches(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
-            async with (
-                self._speaking(),
-                self._client.stream("POST", path, content=_encoded(body | {"stream": True})) as response,
-            ):
-                if response.status_code != 200:
-                    await response.aread()
-                    _refuse(response, path)
-                events = _Events()
-                async for piece in response.aiter_raw():
-                    batch: list[bytes] = []
-                    ended, fault = False, b""
-                    for payload in events.fed(piece):
-                        ended = payload == _DONE
-                        fault = payload if payload.startswith(_ERRED) else b""
-                        if ended or fault:
-                            break
-                        batch.append(payload)
-                    if batch:
-                        hearing.heard(batch[-1])
-                        yield batch
-                    if fault:
-                        raise ModelFailed(_sentence(_fault(fault).message))
-                    if ended:
-                        return
-            raise ModelFailed(_STOPPED)
+            async with aclosing(self._streamed(path, body)) as batches:
+                async for batch in batches:
+                    hearing.heard(batch[-1])
+                    yield batch
+
+    async def _streamed(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
+        async with (
+            self._speaking(),
+            self._client.stream("POST", path, content=self._encoded(body | {"stream": True})) as response,
+        ):
+            if response.status_code != 200:
+                await response.aread()
+                _refuse(response, path)
+            events = _Events()
+            async for piece in response.aiter_raw():
+                batch: list[bytes] = []
+                ended, fault = False, b""
+                for payload in events.fed(piece):
+                    ended = payload == _DONE
+                    fault = payload if payload.startswith(_ERRED) else b""
+                    if ended or fault:
+                        break
+                    batch.append(payload)
+                if batch:
+                    yield batch
+                if fault:
+                    raise ModelFailed(_sentence(_fault(fault).message))
+                if ended:
+                    return
+        raise ModelFailed(_STOPPED)
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
-        """Tokens of a conversation in the model's own chat template, the answer's opening included."""
-        answer = await self._post(f"{_CHAT}/input_tokens", {"messages": messages})
-        return _decoded(answer, _Counted).input_tokens
+        """Tokens of a conversation in the model's own chat template, the answer's opening included.
+
+        A remote engine that cannot say is guessed for, and rather too high.
+        """
+        if self._counts_tokens:
+            try:
+                answer = await self._post(f"{_CHAT}/input_tokens", {"messages": messages})
+                return _decoded(answer, _Counted).input_tokens
+            except (InvalidRequest, ModelFailed):
+                if self._named is None:
+                    raise
+                self._counts_tokens = False
+        return sum(_guessed_tokens(str(message.get("content") or "")) for message in messages)
+
+    async def trouble(self, *, within_s: float = 5) -> str | None:
+        """What is wrong with a remote engine, as the end of a sentence; None if it can be asked."""
+        try:
+            async with self._speaking():
+                response = await self._client.get("/v1/models", timeout=within_s)
+        except AlmanacError:
+            return "does not answer."
+        match response.status_code:
+            case 200:
+                return None
+            case 401 | 403:
+                return "refuses the key."
+            case status:
+                return f"answers with status {status}."
 
     async def healthy(self, *, within_s: float = 3) -> bool:
         """Whether the engine answers at all; never raises."""
@@ -162,16 +238,25 @@ class Engine:
 
     async def _whole(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
-            answer = await self._post(path, body | {"stream": False})
-            hearing.whole(answer)
-            return _decoded(answer, dict[str, Any])
+            gathered = Gathered()
+            usage = {"stream_options": {"include_usage": True}}
+            async with aclosing(self._streamed(path, body | usage)) as batches:
+                async for batch in batches:
+                    for payload in batch:
+                        gathered.add(payload)
+            answer = gathered.whole()
+            hearing.whole(msgspec.json.encode(answer))
+            return answer
 
     async def _post(self, path: str, body: dict[str, Any]) -> bytes:
         async with self._speaking():
-            response = await self._client.post(path, content=_encoded(body))
+            response = await self._client.post(path, content=self._encoded(body))
         if response.status_code != 200:
             _refuse(response, path)
         return response.content
+
+    def _encoded(self, body: dict[str, Any]) -> bytes:
+        return _encoded(body if self._named is None else body | {"model": self._named})
 
     @asynccontextmanager
     async def _speaking(self) -> AsyncGenerator[None, None]:
@@ -256,6 +341,10 @@ def _fault(body: bytes) -> _Fault:
 
 def _sentence(reason: str) -> str:
     return f"The model's engine failed: {reason}. Ask again."
+
+
+def _guessed_tokens(text: str) -> int:
+    return math.ceil(len(text.encode(errors="replace")) / _GUESSED_BYTES_A_TOKEN) + _GUESSED_TOKENS_A_MESSAGE
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

@@ -3,7 +3,9 @@
 One shape for the API and the command, whether the appliance runs or not.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -14,13 +16,17 @@ from llm.registry import ModelFile, Registry
 NO_TEMPLATE = "It brings no chat template: the engine's general one is used, and answers may be odd."
 
 
-class Worker(msgspec.Struct, frozen=True):
-    """What is being done with one of the files."""
+class Serving(msgspec.Struct, frozen=True):
+    """What is being done with a model."""
 
-    file: Path
     state: str
     reason: str | None
     loaded: bool  # its memory is taken already, or is being taken
+    chosen: bool = False  # it is the default
+    device: str | None = None
+
+
+_NOTHING: Mapping[Path, Serving] = MappingProxyType({})
 
 
 class ListedModel(msgspec.Struct, frozen=True):
@@ -31,6 +37,7 @@ class ListedModel(msgspec.Struct, frozen=True):
     reason: str | None
     notes: tuple[str, ...]  # sentences: what to know before using it
     chosen: bool
+    device: str | None  # what it computes on, while it is loaded
     name: str
     architecture: str
     parameters: int | None
@@ -45,24 +52,52 @@ class ListedModel(msgspec.Struct, frozen=True):
     memory: Verdict | None
 
 
-def listed(registry: Registry, worker: Worker | None = None) -> list[ListedModel]:
+def listed(registry: Registry, serving: Mapping[Path, Serving] = _NOTHING) -> list[ListedModel]:
     """Every model file, by path."""
     duplicates = registry.duplicates()
-    return [_listed(registry, model, worker, duplicates) for model in registry.files()]
+    return [_listed(registry, model, serving.get(model.file), duplicates) for model in registry.files()]
 
 
-def listed_one(registry: Registry, name: str, worker: Worker | None = None) -> ListedModel:
+def listed_one(
+    registry: Registry, name: str, serving: Mapping[Path, Serving] = _NOTHING, *, digest: bool = True
+) -> ListedModel:
     """One, with its digest, which may take seconds for each gigabyte. Raises ModelNotFound, ModelFileInvalid."""
     model = registry.find(name)
-    if model.card:
+    if model.card and digest:
         registry.digest(model)
-    return _listed(registry, model, worker, registry.duplicates())
+    return _listed(registry, model, serving.get(model.file), registry.duplicates())
+
+
+def listed_remote(name: str, url: str, context_tokens: int, serving: Serving) -> ListedModel:
+    """One on another machine, of which only that is known."""
+    return ListedModel(
+        id=name,
+        path=url,
+        kind=Kind.CHAT.value,
+        state=serving.state,
+        reason=serving.reason,
+        notes=(),
+        chosen=serving.chosen,
+        device=serving.device,
+        name=name,
+        architecture="",
+        parameters=None,
+        context_tokens=context_tokens,
+        quantisation=None,
+        template=True,
+        licence="",
+        size_bytes=0,
+        parts=0,
+        digest=None,
+        duplicate_of=None,
+        memory=None,
+    )
 
 
 def _listed(
-    registry: Registry, model: ModelFile, worker: Worker | None, duplicates: dict[str, str]
+    registry: Registry, model: ModelFile, serving: Serving | None, duplicates: dict[str, str]
 ) -> ListedModel:
-    card, chosen = model.card, worker is not None and worker.file == model.file
+    card = model.card
     told = ListedModel(
         id=model.id,
         path=model.path,
@@ -70,7 +105,8 @@ def _listed(
         state=model.state.value,
         reason=model.reason,
         notes=_notes(model, duplicates),
-        chosen=chosen,
+        chosen=serving is not None and serving.chosen,
+        device=serving.device if serving else None,
         name=card.name if card else "",
         architecture=card.architecture if card else "",
         parameters=card.parameters if card else None,
@@ -82,13 +118,11 @@ def _listed(
         parts=card.parts if card else 1,
         digest=registry.known_digest(model) if card else None,
         duplicate_of=duplicates.get(model.path),
-        memory=registry.estimate(card, loaded=chosen and worker is not None and worker.loaded)
-        if card
-        else None,
+        memory=registry.estimate(card, loaded=serving is not None and serving.loaded) if card else None,
     )
-    if worker is None or not chosen or card is None:
+    if serving is None or card is None:
         return told
-    return msgspec.structs.replace(told, state=worker.state, reason=worker.reason)
+    return msgspec.structs.replace(told, state=serving.state, reason=serving.reason)
 
 
 def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
     line up ─► waiting: by priority, then one of each reader in turn ─► running: as many as there are slots
         └── past a bound: Overloaded      └── past its deadline: WaitedTooLong
 
+While it is held nobody is called, and whoever waits goes on waiting: the model
+is being loaded, or is about to be unloaded.
+
 Knows neither the model nor HTTP; a reader is any text that tells one asker
 from another. Belongs to one event loop.
 
@@ -24,7 +27,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from library.errors import ModelUnavailable, Overloaded, WaitedTooLong
+from library.errors import AlmanacError, ModelUnavailable, Overloaded, WaitedTooLong
 
 _CLOSED = "Almanac is being stopped. Ask again when it is back."
 # How often one who waits looks at their position. Waking everybody at every turn
@@ -56,7 +59,7 @@ class Priority(enum.IntEnum):
 class Load(msgspec.Struct, frozen=True):
     """How the queue is, for those who watch the house."""
 
-    slots: int
+    slots: int  # 0 while nobody is called
     running: int
     waiting: int
     readers: int  # whose requests wait
@@ -80,6 +83,7 @@ class Place:
         self.reader, self.priority = reader, priority
         self.lined_up_at, self.called_at = lined_up_at, 0.0
         self.state = _State.WAITING
+        self.why: AlmanacError | None = None  # once turned away
         self.news = asyncio.Event()  # set when it no longer waits
         self._turns = turns
 
@@ -92,7 +96,7 @@ class Place:
         """Wait for the turn, telling the position: at once, as it changes, and at least every `KEEP_ALIVE_S`.
 
         Ends with 0 when the turn has come; yields nothing if it has come already.
-        Raises WaitedTooLong, and ModelUnavailable when the queue closes.
+        Raises WaitedTooLong, and whatever those who wait are turned away with.
         """
         clock, wait_s = self._turns.clock, self._turns.settings.wait_s
         told, told_at = 0, -math.inf
@@ -107,8 +111,8 @@ class Place:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(LOOK_S, left_s)):
                     await self.news.wait()
-        if self.state is _State.TURNED_AWAY:
-            raise ModelUnavailable(_CLOSED)
+        if self.why is not None:
+            raise self.why
         if told:
             yield 0
 
@@ -117,9 +121,16 @@ class Turns:
     """The line before one model."""
 
     def __init__(
-        self, slots: int, settings: QueueSettings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        slots: int,
+        settings: QueueSettings,
+        *,
+        held: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots, self.settings, self.clock = slots, settings, clock
+        self.held = held
+        self.used_at = clock()  # when a turn last ended, or began
         # Of each priority: readers in the order in which they come next, with their places in theirs.
         self._lines: dict[Priority, dict[str, deque[Place]]] = {priority: {} for priority in Priority}
         self._positions: dict[Place, int] | None = None  # None: to be counted anew
@@ -152,13 +163,37 @@ class Turns:
                 pass
             yield
 
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    def hold(self) -> None:
+        """Call nobody any more; who runs goes on."""
+        self.held = True
+
+    def resume(self) -> None:
+        self.held = False
+        self._call()
+
+    def turn_away(self, why: AlmanacError) -> None:
+        """Who waits is told why they do so no longer."""
+        for place in list(self._in_order()):
+            self._remove(place)
+            place.state, place.why = _State.TURNED_AWAY, why
+            place.news.set()
+
     def close(self) -> None:
         """Turn away who waits, and from now on who comes; who runs goes on."""
         self._closed = True
-        for place in list(self._in_order()):
-            self._remove(place)
-            place.state = _State.TURNED_AWAY
-            place.news.set()
+        self.turn_away(ModelUnavailable(_CLOSED))
+
+    async def idle(self) -> None:
+        """Return when nobody runs."""
+        await self._idle.wait()
 
     async def drained(self) -> None:
         """Return when nobody runs any more, or after `drain_s`."""
@@ -169,7 +204,7 @@ class Turns:
     def load(self) -> Load:
         readers = set(chain.from_iterable(list(line) for line in self._lines.values()))
         return Load(
-            slots=self.slots,
+            slots=0 if self.held else self.slots,
             running=len(self._running),
             waiting=self._waiting,
             readers=len(readers),
@@ -199,7 +234,7 @@ class Turns:
     def _lined_up(self, reader: str, priority: Priority) -> Place:
         if self._closed:
             raise ModelUnavailable(_CLOSED)
-        if len(self._running) >= self.slots:
+        if self.held or len(self._running) >= self.slots:
             self._require_room(reader)
         place = Place(self, reader, priority, self.clock())
         self._lines[priority].setdefault(reader, deque()).append(place)
@@ -224,6 +259,7 @@ class Turns:
                 self._remove(place)
             case _State.RUNNING:
                 self._running.remove(place)
+                self.used_at = self.clock()
                 self._turn_s += _WEIGHT * (self.clock() - place.called_at - self._turn_s)
                 self._call()
                 if not self._running:
@@ -233,7 +269,7 @@ class Turns:
 
     def _call(self) -> None:
         """Let the next ones run, as long as there are slots."""
-        while self._waiting and len(self._running) < self.slots:
+        while not self.held and self._waiting and len(self._running) < self.slots:
             place = next(self._in_order())
             self._remove(place)
             line = self._lines[place.priority]
@@ -242,6 +278,7 @@ class Turns:
             self._running.add(place)
             self._idle.clear()
             place.state, place.called_at = _State.RUNNING, self.clock()
+            self.used_at = place.called_at
             self._served += 1
             self._waited_s += place.called_at - place.lined_up_at
             place.news.set()

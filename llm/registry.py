@@ -66,7 +66,7 @@ class Registry:
 
     def __init__(self, folder: Path, digests: Digests | None = None, slots: Slots | None = None) -> None:
         self.folder = folder
-        self._slots = slots or Slots()
+        self.slots = slots or Slots()
         self._digests = digests or Digests()
         self._looking = threading.Lock()
         self._comparing = threading.Lock()
@@ -117,7 +117,7 @@ class Registry:
 
     def estimate(self, card: ModelCard, *, loaded: bool = False) -> Verdict:
         """Whether it would fit beside what runs now; of a `loaded` model, only what it needs."""
-        return verdict(footprint(card, self._slots), None if loaded else free_memory())
+        return verdict(footprint(card, self.slots), None if loaded else free_memory())
 
     def digest(self, model: ModelFile) -> str:
         """SHA-256 of the model's files, one after the other; read if need be. Raises ModelFileInvalid."""

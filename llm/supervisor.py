@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 import os
 import random
@@ -39,6 +38,7 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.card import inspect_chat_model
+from llm.model_state import ModelState
 from llm.spoken import Spoken
 from llm.worker import Listening, Outcome, Refused, WorkerOrders
 
@@ -60,20 +60,13 @@ _TELLING = re.compile(
 )
 
 
-class ModelState(enum.StrEnum):
-    ABSENT = "absent"
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a model is loaded, and when its worker is given up."""
 
     context_tokens: int = 4096  # for each slot; never more than the model was trained for
     parallel: int = 2  # slots: answers written at the same time
     threads: int | None = None  # None: as many as there are cores
+    gpu_layers: int | None = None  # None: as many as fit into what the GPU has free
     load_timeout_s: float = 120
     silence_s: float = 600  # the longest the engine may take for its first word
     health_interval_s: float = 5
@@ -119,6 +112,9 @@ class Supervisor:
         self._command, self._on_spoken = worker, on_spoken
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._engine: Engine | None = None
+        self._worker: _Worker | None = None
+        self._device: str | None = None
+        self._gpu_layers = self._settings.gpu_layers
         self._task: asyncio.Task[None] | None = None
         self._become(ModelState.STOPPED, "The chat model has not been started yet.")
         if self._model_file is None:
@@ -131,6 +127,16 @@ class Supervisor:
     @property
     def state(self) -> ModelState:
         return self._state
+
+    @property
+    def device(self) -> str | None:
+        """What the engine computes on, as it said when it had loaded the model."""
+        return self._device
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's, while there is one."""
+        return None if self._worker is None else self._worker.pid
 
     @property
     def reason(self) -> str | None:
@@ -158,6 +164,7 @@ class Supervisor:
             self._become_absent()
             return
         self._become(ModelState.LOADING, f"The chat model {self.model_id} is being loaded.")
+        self._gpu_layers = self._settings.gpu_layers
         self._task = asyncio.create_task(self._keep(self._model_file), name=f"model {self.model_id}")
 
     async def stop(self) -> None:
@@ -213,13 +220,14 @@ class Supervisor:
                     context_tokens=min(self._settings.context_tokens, card.context_tokens or 2**31),
                     parallel=self._settings.parallel,
                     threads=self._settings.threads or 0,
+                    gpu_layers=-1 if self._gpu_layers is None else self._gpu_layers,
                     parent=os.getpid(),
                 )
-                worker = await _Worker.started(self._command)
+                self._worker = worker = await _Worker.started(self._command)
                 try:
                     return await self._serve(worker, orders, first=first)
                 finally:
-                    self._engine = None
+                    self._engine = self._worker = self._device = None
                     await worker.end(self._settings.grace_s)
         except OSError as error:
             return _Ended(f"The chat model's process could not be started: {error}.", 0)
@@ -233,8 +241,12 @@ class Supervisor:
         outcome = await worker.obey(orders, self._settings.load_timeout_s)
         if not isinstance(outcome, Listening):
             reason = f"The chat model {orders.model_id} could not be loaded: {worker.why()}."
+            if self._may_do_without_gpu(outcome):
+                log.warning("%s It is tried again without the GPU, and will be slower.", reason)
+                self._gpu_layers = 0
+                return _Ended(reason, 0)
             return _Ended(reason, 0, final=first and isinstance(outcome, Refused))
-        engine = Engine(
+        engine = Engine.on_socket(
             orders.model_id,
             orders.context_tokens,
             socket=Path(orders.socket),
@@ -245,13 +257,22 @@ class Supervisor:
         try:
             self._engine = engine
             self._become(ModelState.READY, None)
-            log.info("The chat model %s is ready, on %s.", orders.model_id, outcome.engine)
+            self._device = outcome.device
+            log.info(
+                "The chat model %s is ready: %s, on %s.", orders.model_id, outcome.engine, outcome.device
+            )
             ready_at = self._clock()
             reason = await self._until_ill(worker, engine)
+            # Before the worker is ended, which may take seconds: who asks meanwhile waits for the next.
+            self._become(ModelState.LOADING, f"{reason} It is being started again.")
             return _Ended(reason, self._clock() - ready_at)
         finally:
             self._engine = None
             await engine.aclose()
+
+    def _may_do_without_gpu(self, outcome: Outcome | None) -> bool:
+        """Whether the GPU may be what kept a model from being loaded: its memory too small, its driver broken."""
+        return self._gpu_layers != 0 and (outcome is None or (isinstance(outcome, Refused) and outcome.gpu))
 
     async def _until_ill(self, worker: _Worker, engine: Engine) -> str:
         missed = 0
@@ -274,8 +295,7 @@ class Supervisor:
             self.absence = f"The file {self._model_file} is not there."
         self._become(
             ModelState.ABSENT,
-            f"{self.absence} Put a .gguf file into the folder for chat models and start again; "
-            "search works without.",
+            f"{self.absence} Put a .gguf file into the folder for chat models; search works without.",
         )
 
 
@@ -333,6 +353,10 @@ class _Worker:
     @property
     def gone(self) -> bool:
         return self._gone.done()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def why(self) -> str:
         """The reason of a failure, in as few words as there are."""

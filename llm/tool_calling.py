@@ -128,7 +128,10 @@ class ToolConversation:
     async def _offered_by_engine(self, engine: Engine) -> AsyncGenerator[ToolEvent, None]:
         calls: dict[int, _Function] = {}
         finish = ""
-        body = self._body | {"tools": [tool.shape() for tool in self._offer.tools], "tool_choice": "auto"}
+        body = {name: value for name, value in self._body.items() if name not in _OFFERED}
+        body |= {"tools": [tool.shape() for tool in self._offer.tools], "tool_choice": "auto"}
+        if self._offer.parallel is not None:
+            body["parallel_tool_calls"] = self._offer.parallel
         async for chunk in self._chunks(engine, body):
             yield Writing()
             for choice in chunk.choices:

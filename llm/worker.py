@@ -3,7 +3,7 @@
 Started by `llm.supervisor` as `python -m llm.worker`. It speaks the OpenAI
 wire format on its socket, reads one line of orders on standard input, writes
 one line of outcome on standard output, and everything else (the engine's own
-log) on standard error. It is the only module that imports the engine.
+log) on standard error. With `llm.devices` it is the only module that imports the engine.
 
 Its hard rule: it outlives nobody. SIGTERM, the end of standard input or the
 death of its parent end it at once, without the engine's destructors: there is
@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from library.processes import die_with_parent
+from llm.devices import gpus, on_device
 
 # Prompts kept in memory for their next turn, so that a conversation is not read
 # anew with each question. The engine's own default is 8 GiB, which is a leak by
@@ -52,6 +53,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     context_tokens: int  # for each slot
     parallel: int  # slots: answers written at the same time
     threads: int  # 0: as many as there are cores
+    gpu_layers: int  # -1: as many as fit into what a GPU has free; without a GPU it means nothing
     parent: int  # the pid of who gives these orders
 
 
@@ -59,12 +61,14 @@ class Listening(msgspec.Struct, frozen=True, tag="listening"):
     """The model is loaded and the socket answers."""
 
     engine: str
+    device: str = "CPU"  # what it computes on, in words
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """The engine will not load this file, now or later."""
 
     reason: str
+    gpu: bool = False  # it was to compute on one, and may manage without
 
 
 Outcome = Listening | Refused
@@ -86,19 +90,19 @@ def main() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        _engine, version = _load(orders)  # the name keeps it alive
+        _engine, listening = _load(orders)  # the name keeps it alive
     except RuntimeError as error:
-        _tell(parent, Refused(str(error)))
+        _tell(parent, Refused(str(error), gpu=orders.gpu_layers != 0 and bool(gpus())))
         sys.exit(1)
     # Until here SIGTERM kept its default action: the engine holds the interpreter
     # while it loads, and a handler in Python would have had to wait for it.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    _tell(parent, Listening(version))
+    _tell(parent, listening)
     sys.stdin.buffer.read()
     os._exit(0)
 
 
-def _load(orders: WorkerOrders) -> tuple[Any, str]:
+def _load(orders: WorkerOrders) -> tuple[Any, Listening]:
     """Load the model and answer on the socket, from threads of the engine's own."""
     import xllamacpp  # noqa: PLC0415  (libgomp reads the environment when it is loaded)
 
@@ -116,12 +120,14 @@ def _load(orders: WorkerOrders) -> tuple[Any, str]:
     # Between two batches, and only there, the engine looks whether somebody has left,
     # and writes the next word of its other answers. By default it reads four times as much at once.
     asked.n_batch = asked.n_ubatch
+    asked.n_gpu_layers = orders.gpu_layers  # with -1 the engine itself measures what fits
     asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = orders.threads or _cores()
     asked.verbosity = 1  # errors; anything above writes down the prompts
     asked.offline = True
     asked.cors_origins = ""
     asked.ui = asked.endpoint_slots = asked.endpoint_props = asked.endpoint_metrics = False
-    return xllamacpp.Server(asked), f"xllamacpp {xllamacpp.__version__}"
+    server = xllamacpp.Server(asked)
+    return server, Listening(f"xllamacpp {xllamacpp.__version__}", on_device(orders.gpu_layers, gpus()))
 
 
 def _cores() -> int:

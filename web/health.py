@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from ingest.index_health import vector_health, words_health
 from ingest.upkeep import VECTORS, WORDS
 from library.errors import IndexUnavailable
+from llm.served import ServedModel
 from web.house import House
 from web.jobs import status_of_ingest
 
@@ -73,13 +74,15 @@ def status(state: State) -> dict[str, Any]:
         "vectors": embedded,
         "indexes": _indexes(house),
         "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
-        "model": {
-            "id": house.models.model_id,
-            "state": house.models.state.value,
-            "reason": house.models.reason,
-            "queue": house.turns.load(),
-        },
+        "model": _model(house.models.default) | {"queue": house.models.load()},
+        "models": [
+            _model(model) | {"queue": model.turns.load()} for model in house.models.served() if model.id
+        ],
         "ingest": ingest,
         "library_folder": str(house.library_folder),
         "disk_free_mib": disk.free // 2**20,
     }
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.id, "state": model.state.value, "reason": model.reason, "device": model.host.device}

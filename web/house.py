@@ -21,9 +21,9 @@ from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
 from llm.answer import Answerer
-from llm.queue import Turns
+from llm.model_state import ModelState
+from llm.models import Models
 from llm.registry import Registry
-from llm.supervisor import ModelState, Supervisor
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
@@ -36,6 +36,9 @@ from search.words import Words
 from web.leaving import Closing
 from web.metrics import Metrics
 from web.words import counted
+
+# Of the default model: it answers, or will when it is asked, or there is none.
+_SETTLED = frozenset({ModelState.READY, ModelState.ABSENT, ModelState.DRAINING, ModelState.UNLOADED})
 
 
 class House(msgspec.Struct, frozen=True):
@@ -55,10 +58,9 @@ class House(msgspec.Struct, frozen=True):
     precedence: Precedence
     inbox: Inbox
     pipeline: Pipeline
-    models: Supervisor
+    models: Models
     model_files: Registry
     answerer: Answerer
-    turns: Turns
     landing: Landing
     renderer: Renderer
     verification: Verification
@@ -84,8 +86,8 @@ class House(msgspec.Struct, frozen=True):
         lacking = []
         if not self.embedder.ready:
             lacking.append(self.embedder.error or "The embedding model is being loaded.")
-        if self.models.state not in (ModelState.READY, ModelState.ABSENT):
-            lacking.append(self.models.reason or "The chat model is being loaded.")
+        if self.models.default.state not in _SETTLED:
+            lacking.append(self.models.default.reason or "The chat model is being loaded.")
         lacking += self.upkeep.troubles()
         if not self.inbox.scanned.is_set():
             lacking.append("The library folder is being looked through.")
@@ -108,10 +110,11 @@ class House(msgspec.Struct, frozen=True):
         with suppress(IndexUnavailable):  # of which the upkeep tells
             if trouble := self.vectors.state().trouble:
                 notices.append(trouble)
-        if self.models.state is ModelState.ABSENT:
-            notices.append(f"{self.models.absence} Answers are quotations from the library.")
-        elif self.models.state is not ModelState.READY:
-            reason = self.models.reason or "The chat model is still being loaded."
+        model = self.models.default
+        if model.state is ModelState.ABSENT:
+            notices.append(f"{model.reason} Answers are quotations from the library.")
+        elif model.state not in _SETTLED:
+            reason = model.reason or "The chat model is still being loaded."
             notices.append(f"{reason} Until it is there, answers are quotations from the library.")
         return notices
 

@@ -1,41 +1,125 @@
-"""The model files: what lies in the models folder, what each is, and whether it can be used."""
+"""The models: which there are, what each is, whether it can be used, and what is done with it."""
+
+from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import Request, get, post
 from litestar.datastructures import State
-from litestar.params import FromPath
+from litestar.params import Body, FromPath
 
-from llm.model_listing import ListedModel, Worker, listed, listed_one
-from llm.supervisor import ModelState
+from library.errors import OnlyFromHere
+from llm.model_listing import ListedModel, Serving, listed, listed_one, listed_remote
+from llm.model_state import ModelState
+from llm.models import Models
+from llm.remote import RemoteModel
+from llm.served import ServedModel
+from web.api import require_json
+from web.guards import LOOPBACK
 from web.house import House
 
 
-class ModelFiles(msgspec.Struct, frozen=True):
+class ModelList(msgspec.Struct, frozen=True):
     folder: str
     items: list[ListedModel]
 
 
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    model: str  # its id, or its path below the models folder
+
+
+class ToLoad(Named, frozen=True):
+    insist: bool = False  # also if it seems too large for what is free
+
+
+class ToUnload(Named, frozen=True):
+    now: bool = False  # answers under way are broken off
+
+
 @get("/api/models", sync_to_thread=True)
-def model_files(state: State) -> ModelFiles:
-    """Every model file, as a look through the folder finds it now."""
+def model_list(state: State) -> ModelList:
+    """Every model file, as a look through the folder finds it now, and every remote model."""
     house: House = state.house
     registry = house.model_files
     if registry.look():
         registry.compare_in_background()
-    return ModelFiles(str(registry.folder), listed(registry, _worker(house)))
+    remotes = [
+        listed_remote(
+            host.settings.name, host.settings.url, host.settings.context_tokens, _serving(house.models, model)
+        )
+        for model in house.models.served()
+        if isinstance(host := model.host, RemoteModel)
+    ]
+    return ModelList(str(registry.folder), listed(registry, _served_files(house.models)) + remotes)
 
 
 @get("/api/models/{name:path}", sync_to_thread=True)
-def model_file(state: State, name: FromPath[str]) -> ListedModel:
-    """One of them, by id or path, with its digest; taking that needs seconds for each gigabyte, once."""
+def model(state: State, name: FromPath[str]) -> ListedModel:
+    """One of the files, by id or path, with its digest; taking that needs seconds for each gigabyte, once."""
     house: House = state.house
     house.model_files.look()
-    return listed_one(house.model_files, name.removeprefix("/"), _worker(house))
+    return listed_one(house.model_files, name.removeprefix("/"), _served_files(house.models))
 
 
-def _worker(house: House) -> Worker | None:
-    models = house.models
-    if models.model_file is None:
-        return None
-    loaded = models.state in {ModelState.LOADING, ModelState.READY}
-    return Worker(models.model_file, models.state.value, models.reason, loaded=loaded)
+@post("/api/models/load", status_code=202)
+async def load(
+    request: Request[Any, Any, State], state: State, data: Annotated[ToLoad, Body()]
+) -> ListedModel:
+    """Begin to load a model; it will be loaded at the next start, too. 404 when there is none of that name."""
+    _only_from_here(request)
+    house: House = state.house
+    return _told(house, house.models.bring(data.model, insisted=data.insist))
+
+
+@post("/api/models/unload", status_code=202)
+async def unload(
+    request: Request[Any, Any, State], state: State, data: Annotated[ToUnload, Body()]
+) -> ListedModel:
+    """Begin to unload a model, once the answers under way have ended."""
+    _only_from_here(request)
+    house: House = state.house
+    return _told(house, house.models.let_go(data.model, now=data.now))
+
+
+@post("/api/models/default", status_code=202)
+async def choose(
+    request: Request[Any, Any, State], state: State, data: Annotated[Named, Body()]
+) -> ListedModel:
+    """Begin to make a model the one that answers, now and after every start; the former is unloaded after it."""
+    _only_from_here(request)
+    house: House = state.house
+    return _told(house, house.models.use(data.model))
+
+
+ROUTES = (model_list, model, load, unload, choose)
+
+
+def _only_from_here(request: Request[Any, Any, State]) -> None:
+    require_json(request)
+    if (request.client.host if request.client else "") not in LOOPBACK:
+        raise OnlyFromHere(
+            "Models are loaded and unloaded at the machine that Almanac runs on: type `almanac models` there."
+        )
+
+
+def _told(house: House, model: ServedModel) -> ListedModel:
+    serving, host = _serving(house.models, model), model.host
+    if isinstance(host, RemoteModel):
+        return listed_remote(host.model_id, host.settings.url, host.settings.context_tokens, serving)
+    path = next(known.path for known in house.model_files.files() if known.file == model.file)
+    return listed_one(house.model_files, path, _served_files(house.models), digest=False)
+
+
+def _served_files(models: Models) -> dict[Path, Serving]:
+    return {model.file: _serving(models, model) for model in models.served() if model.file is not None}
+
+
+def _serving(models: Models, model: ServedModel) -> Serving:
+    at_rest = model.state in {ModelState.REGISTERED, ModelState.UNLOADED}
+    return Serving(
+        model.state.value,
+        model.problem if at_rest else model.reason,
+        loaded=model.loaded,
+        chosen=model is models.default,
+        device=model.host.device,
+    )

@@ -22,7 +22,8 @@ from litestar import Request, Response
 from litestar.response import Stream
 
 from library.errors import AlmanacError
-from llm.answer import BACK_WITHIN_S, told
+from llm.answer import told
+from llm.served import ServedModel
 from web.api import STREAM_HEADERS, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -57,6 +58,7 @@ def bodies_of(body: Body, *, n: int) -> list[Body]:
 async def whole(
     request: Request[Any, Any, Any],
     house: House,
+    model: ServedModel,
     write: Callable[[Engine, Body], Awaitable[Body]],
     bodies: Sequence[Body],
     shaped: Callable[[Body], None],
@@ -65,12 +67,10 @@ async def whole(
     headers: dict[str, str],
 ) -> Response[Any]:
     """Every choice of `bodies` in one object; `n` of them in a row belong to one prompt."""
-    house.models.engine()  # nobody waits for a model that is not there
 
     async def written() -> list[Body]:
         with house.precedence.foreground():
-            async with house.turns.turn(reader_of(request)):
-                engine = await house.models.engine_back(BACK_WITHIN_S)
+            async with model.turn(reader_of(request)) as engine:
                 return [await write(engine, body) for body in bodies]
 
     answers = await unless_gone(request, written())
@@ -82,13 +82,14 @@ async def whole(
     usage = _Usage(n)
     for answer in answers:
         usage.add(answer.get("usage"))
-    together = {"model": house.models.model_id, "choices": choices, "usage": usage.shape()}
+    together = {"model": model.id, "choices": choices, "usage": usage.shape()}
     return Response(answers[0] | together, headers=headers)
 
 
 async def streamed(
     request: Request[Any, Any, Any],
     house: House,
+    model: ServedModel,
     batches_of: Callable[[Engine], Batches],
     *,
     headers: dict[str, str],
@@ -98,22 +99,21 @@ async def streamed(
     The first bytes are awaited here, so that a request refused at once is an
     HTTP error and not a stream that begins with one.
     """
-    house.models.engine()
-    _, stream = await begun(request, _passed_on(house, batches_of, reader_of(request)))
+    _, stream = await begun(request, _passed_on(house, model, batches_of, reader_of(request)))
     return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
 
 
 async def _passed_on(
-    house: House, batches_of: Callable[[Engine], Batches], reader: str
+    house: House, model: ServedModel, batches_of: Callable[[Engine], Batches], reader: str
 ) -> AsyncGenerator[bytes, None]:
     """The stream in its turn. What fails before the first bytes is raised, later told."""
     said = False
     try:
-        with house.precedence.foreground(), house.turns.place(reader) as place:
+        with house.precedence.foreground(), model.place(reader) as place:
             async for position in place.positions():
                 said = True
                 yield comment(position)
-            engine = await house.models.engine_back(BACK_WITHIN_S)
+            engine = await model.engine_back()
             async with aclosing(batches_of(engine)) as batches:
                 async for batch in batches:
                     said = True

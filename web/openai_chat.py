@@ -106,14 +106,15 @@ async def _bare_model(
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     body["messages"] = spoken(asked.messages)
     headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
+    model = house.models.named(asked.model)
     offered = offer(asked.tools, asked.tool_choice, asked.parallel_tool_calls, nested=True)
     if asked.reasoning_effort:
         given = data.get("chat_template_kwargs")
         own = given if isinstance(given, dict) else {}
         body["chat_template_kwargs"] = reasoning_kwargs(asked.reasoning_effort) | own
     if offered is not None:
-        return await with_tools(request, house, body, asked, offered, headers)
-    body = without_tools(house, body)
+        return await with_tools(request, house, model, body, asked, offered, headers)
+    body = without_tools(house, model, body)
     if asked.logprobs:
         body["top_logprobs"] = max(asked.top_logprobs or 0, 1)  # without, the engine tells twenty
     n = asked.n or 1
@@ -127,7 +128,7 @@ async def _bare_model(
 
     if not asked.stream:
         return await whole(
-            request, house, lambda engine, one: engine.chat(one), bodies, shaped, n=n, headers=headers
+            request, house, model, lambda engine, one: engine.chat(one), bodies, shaped, n=n, headers=headers
         )
 
     def batches_of(engine: "Engine") -> Batches:
@@ -135,7 +136,7 @@ async def _bare_model(
             return engine.batches(bodies[0])
         return reshaped(engine.batches, bodies, shaped, n=n, include_usage=asked.include_usage)
 
-    return await streamed(request, house, batches_of, headers=headers)
+    return await streamed(request, house, model, batches_of, headers=headers)
 
 
 def _logprobs(told: dict[str, Any], top: int) -> dict[str, Any]:

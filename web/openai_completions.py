@@ -43,6 +43,7 @@ async def completions(
             "prompt", f"asks for {n * len(prompts)} texts with `n`, and one request may for {MOST_CHOICES}."
         )
     asked_model(house, asked.model, ModelKind.CHAT)
+    model = house.models.named(asked.model)
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     if asked.max_tokens is None:
         body["max_tokens"] = 16  # OpenAI's; the engine's own is as many as it likes
@@ -60,13 +61,20 @@ async def completions(
 
     if not asked.stream:
         return await whole(
-            request, house, lambda engine, one: engine.complete(one), bodies, shaped, n=n, headers=headers
+            request,
+            house,
+            model,
+            lambda engine, one: engine.complete(one),
+            bodies,
+            shaped,
+            n=n,
+            headers=headers,
         )
 
     def batches_of(engine: "Engine") -> Batches:
         return reshaped(engine.text_batches, bodies, shaped, n=n, include_usage=asked.include_usage)
 
-    return await streamed(request, house, batches_of, headers=headers)
+    return await streamed(request, house, model, batches_of, headers=headers)
 
 
 def _prompts(prompt: object) -> list[Any]:

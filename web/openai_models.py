@@ -27,7 +27,7 @@ class ModelKind(enum.StrEnum):
 
 @get("/v1/models", sync_to_thread=True)
 def models(state: State) -> dict[str, Any]:
-    """The library as a model, each shelf as a model, the chat model itself, and those that search with."""
+    """The library as a model, each shelf as a model, the chat models themselves, and those that search with."""
     house: House = state.house
     return {"object": "list", "data": [_model_shape(house, id_) for id_ in _listed(house)]}
 
@@ -72,15 +72,15 @@ def reranker_id(house: House) -> str | None:
 
 def _kind(house: House, wanted: str) -> ModelKind | None:
     """Without a look into the record for all but shelves: a token of chat is not to wait for one."""
-    if wanted == house.models.model_id:
+    if wanted == house.models.default.id:
         return ModelKind.CHAT
     return (_listed(house) if wanted.startswith(_SHELF_PREFIX) else _unshelved(house)).get(wanted)
 
 
 def _unshelved(house: House) -> dict[str, ModelKind]:
-    named = {
+    named: dict[str | None, ModelKind] = {
         LIBRARIAN: ModelKind.LIBRARY,
-        house.models.model_id: ModelKind.CHAT,
+        **dict.fromkeys(house.models.ids(), ModelKind.CHAT),
         embedding_model_id(house): ModelKind.EMBEDDING,
         reranker_id(house): ModelKind.RERANKING,
     }

@@ -125,7 +125,6 @@ def engine_body(asked: ResponseParameters, messages: list[Message]) -> dict[str,
         "max_tokens": asked.max_output_tokens,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
-        "parallel_tool_calls": asked.parallel_tool_calls,
     }
     match asked.format:
         case AnyJson():

@@ -14,8 +14,9 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
-from llm.answer import BACK_WITHIN_S, told
+from llm.answer import told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
+from llm.served import ServedModel
 from llm.tools import Ended, Said, Writing
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
@@ -49,8 +50,9 @@ async def responses(
     if kind is ModelKind.LIBRARY:
         events = _library_events(house, asked, messages, reader_of(request))
     else:
-        house.models.engine()  # nobody waits for a model that is not there
-        events = _model_events(house, conversation(house, asked, messages), reader_of(request))
+        model = house.models.named(asked.model)
+        asking = conversation(house, model, asked, messages)
+        events = _model_events(house, model, asking, reader_of(request))
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.
@@ -84,16 +86,16 @@ def _library_events(
 
 
 async def _model_events(
-    house: House, conversation: Conversation, reader: str
+    house: House, model: ServedModel, conversation: Conversation, reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
     finish_reason, usage, begun = "stop", Usage(), False
     try:
-        with house.turns.place(reader) as place:
+        with model.place(reader) as place:
             async for position in place.positions():
                 begun = True
                 yield Waiting(position)
-            engine = await house.models.engine_back(BACK_WITHIN_S)
+            engine = await model.engine_back()
             async with aclosing(conversation(engine)) as events:
                 async for event in events:
                     if isinstance(event, Ended):
@@ -117,7 +119,7 @@ async def _model_events(
             raise
         yield Failed(error.code, told(error, house.models))
         return
-    yield Done(AnswerKind.WRITTEN, house.models.model_id, finish_reason, usage, ())
+    yield Done(AnswerKind.WRITTEN, model.id, finish_reason, usage, ())
 
 
 async def _first(events: AsyncGenerator[WrittenEvent, None]) -> WrittenEvent | None:

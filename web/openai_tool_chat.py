@@ -16,6 +16,7 @@ from library.errors import InvalidRequest
 from llm.consulting import Consulting, ConsultingEvent
 from llm.events import Citation, PassagesFound, Token, Usage
 from llm.schemas import Schema
+from llm.served import ServedModel
 from llm.tool_calling import ToolConversation
 from llm.tool_prompt import plainly, speaks_of_calls
 from llm.tools import Called, Ended, Offer, Said, Thought, ToolCall
@@ -34,14 +35,14 @@ _PIECE = 48  # characters of arguments in one chunk
 _NOT_BESIDE = ("grammar", "json_schema")
 
 
-def without_tools(house: House, body: Body) -> Body:
+def without_tools(house: House, model: ServedModel, body: Body) -> Body:
     """A request in which nothing may be called; earlier calls in it are told in words where the template has none."""
     plain = {
         name: value
         for name, value in body.items()
         if name not in ("tools", "tool_choice", "parallel_tool_calls")
     }
-    if speaks_of_calls(body["messages"]) and not speaks_of_tools(house):
+    if speaks_of_calls(body["messages"]) and not speaks_of_tools(house, model):
         plain["messages"] = plainly(body["messages"])
     return plain
 
@@ -49,6 +50,7 @@ def without_tools(house: House, body: Body) -> Body:
 async def with_tools(
     request: Request[Any, Any, State],
     house: House,
+    model: ServedModel,
     body: Body,
     asked: ChatParameters,
     offer: Offer,
@@ -67,14 +69,14 @@ async def with_tools(
     base_url = str(request.base_url).rstrip("/")
 
     def written(one: Body) -> "_Written":
-        return _Written(conversation(house, one, offer, answer), LibraryText(base_url))
+        return _Written(conversation(house, model, one, offer, answer), LibraryText(base_url))
 
     if not asked.stream:
 
         async def write(engine: "Engine", one: Body) -> Body:
             return await written(one).whole(engine)
 
-        return await whole(request, house, write, bodies, lambda _: None, n=n, headers=headers)
+        return await whole(request, house, model, write, bodies, lambda _: None, n=n, headers=headers)
 
     def batches_of(engine: "Engine") -> Batches:
         def one_choice(one: Body) -> Batches:
@@ -82,7 +84,7 @@ async def with_tools(
 
         return reshaped(one_choice, bodies, lambda _: None, n=n, include_usage=asked.include_usage)
 
-    return await streamed(request, house, batches_of, headers=headers)
+    return await streamed(request, house, model, batches_of, headers=headers)
 
 
 def _answer(asked: ChatParameters) -> Schema | None:

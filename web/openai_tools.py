@@ -12,6 +12,7 @@ from llm.consulting import Consulting
 from llm.library_tools import TOOLS, LibraryTools
 from llm.narrowing import narrowed
 from llm.schemas import Schema, SchemaRefused
+from llm.served import ServedModel
 from llm.tool_calling import ToolConversation
 from llm.tools import NAME, NO_PARAMETERS, Demand, Offer, Tool
 from web.house import House
@@ -54,20 +55,20 @@ def answer_schema(given: Given | None, where: str) -> Schema | None:
 
 
 def conversation(
-    house: House, body: Given, offered: Offer, answer: Schema | None
+    house: House, model: ServedModel, body: Given, offered: Offer, answer: Schema | None
 ) -> ToolConversation | Consulting:
     """One choice of a request with tools, the library's own among them or not."""
-    native = speaks_of_tools(house)
+    native = speaks_of_tools(house, model)
     if any(tool.name in TOOLS for tool in offered.tools):
         return Consulting(body, offered, LibraryTools(house.retriever), native=native, answer=answer)
     return ToolConversation(body, offered, native=native, answer=answer)
 
 
-def speaks_of_tools(house: House) -> bool:
-    """Whether the loaded model's own template has a place for tools."""
-    return any(
-        model.file == house.models.model_file and model.card is not None and model.card.tools
-        for model in house.model_files.files()
+def speaks_of_tools(house: House, model: ServedModel) -> bool:
+    """Whether the model's own template has a place for tools; one on another machine is believed to."""
+    return model.file is None or any(
+        found.file == model.file and found.card is not None and found.card.tools
+        for found in house.model_files.files()
     )
 
 

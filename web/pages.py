@@ -72,7 +72,7 @@ def front(
             "failed": counts[DocumentState.FAILED],
             "chunks": chunks,
         },
-        "model": {"id": house.models.model_id, "state": house.models.state.value},
+        "model": {"id": house.models.default.id, "state": house.models.default.state.value},
         "results": found,
         "error": problem,
         "examples": _EXAMPLES,

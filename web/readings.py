@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ingest.index_health import IndexHealth, IndexState, vector_health, words_health
 from ingest.upkeep import VECTORS, WORDS
 from library.errors import AlmanacError
-from llm.supervisor import ModelState
+from llm.model_state import ModelState
 from web.house import House
 
 _TEXT_FORMAT = "text/plain; version=0.0.4"  # the charset is added
@@ -50,10 +50,11 @@ def _build(house: House) -> Iterator[Metric]:
 def _model(house: House) -> Iterator[Metric]:
     yield _by(
         "almanac_model_state",
-        "1 for the state that the chat model is in.",
+        "1 for the state that a chat model is in, of those that were asked for.",
         ("model", "state"),
         (
-            ((house.models.model_id or "", state.value), float(state is house.models.state))
+            ((model.id or "", state.value), float(state is model.state))
+            for model in house.models.served()
             for state in ModelState
         ),
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -10,17 +11,35 @@ from appliance import client
 from appliance.config import load_config
 from library.errors import InvalidRequest, SetupError
 
+_DOES = {
+    "load": "load it now and at every start",
+    "unload": "give its memory back once the answers under way have ended",
+    "use": "have it answer from now on, in place of the one that does",
+}
+_LOOK_S = 0.3
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", choices=("list", "show"), default="list")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="which to show: its name, or its path")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("list", "show", *_DOES),
+        default="list",
+        help="; ".join(f"{name}: {does}" for name, does in _DOES.items()),
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which: its name, or its path")
+    parser.add_argument("--now", action="store_true", help="unload: break answers off")
+    parser.add_argument("--insist", action="store_true", help="load: also if it seems too large")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait until it is done")
     client.arguments(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Exit code 0; 1 when the one that is shown cannot be used."""
-    if (given.what == "show") != (given.name is not None):
-        raise InvalidRequest("NAME", "belongs to `almanac models show NAME`.")
+    """Exit code 0; 1 when the one that is shown cannot be used, or what was asked for did not come about."""
+    if (given.what == "list") != (given.name is None):
+        raise InvalidRequest("NAME", "belongs to `almanac models show NAME`, and to load, unload and use.")
+    if given.what in _DOES:
+        return _do(given)
     told = _told(given)
     if given.json:
         print(json.dumps(told, indent=2))
@@ -31,6 +50,35 @@ def run(given: argparse.Namespace) -> int:
     return 1 if given.name is not None and told["kind"] is None else 0
 
 
+def _do(given: argparse.Namespace) -> int:
+    house = client.client_for(given)
+    asked: dict[str, object] = {"model": given.name}
+    if given.what == "load":
+        asked["insist"] = given.insist
+    elif given.what == "unload":
+        asked["now"] = given.now
+    told = house.post(f"/api/models/{'default' if given.what == 'use' else given.what}", asked)
+    while not given.no_wait and not _is_done(given.what, told):
+        time.sleep(_LOOK_S)
+        listed = house.get("/api/models")["items"]
+        told = next((model for model in listed if model["path"] == told["path"]), told)
+    if given.json:
+        print(json.dumps(told, indent=2))
+    else:
+        print(f"{told['id']}: {told['state']}. {told['reason'] or ''}".rstrip())
+    wanted = {"load": {"ready", "loading"}, "use": {"ready", "loading"}}.get(given.what)
+    return 0 if given.no_wait or wanted is None or told["state"] in wanted else 1
+
+
+def _is_done(what: str, told: dict[str, Any]) -> bool:
+    """Whether it came about, or will not."""
+    if what == "unload":
+        return told["state"] not in {"ready", "draining", "loading"}
+    if told["state"] == "failed" or (told["state"] in {"registered", "unloaded"} and told["reason"]):
+        return True
+    return told["state"] == "ready" and (what == "load" or told["chosen"])
+
+
 def _told(given: argparse.Namespace) -> Any:
     """What the running appliance says; where none runs and none was named, what the folder says."""
     path = "/api/models" if given.name is None else f"/api/models/{given.name}"
@@ -39,25 +87,25 @@ def _told(given: argparse.Namespace) -> Any:
     except SetupError:
         if given.url:
             raise
-    from appliance.chat_model import open_registry, would_load  # noqa: PLC0415 - --help must stay light
+    from appliance.chat_model import open_registry, would_serve  # noqa: PLC0415 - --help must stay light
     from llm.model_listing import listed, listed_one  # noqa: PLC0415
 
     config = load_config(given.config)
     registry = open_registry(config)
-    chosen = would_load(config, registry)
+    serving = would_serve(config, registry)
     if given.name is not None:
-        return msgspec.to_builtins(listed_one(registry, given.name, chosen))
+        return msgspec.to_builtins(listed_one(registry, given.name, serving))
     registry.compare()
-    return {"folder": str(registry.folder), "items": msgspec.to_builtins(listed(registry, chosen))}
+    return {"folder": str(registry.folder), "items": msgspec.to_builtins(listed(registry, serving))}
 
 
 def _print_all(told: dict[str, Any]) -> None:
     if not told["items"]:
         print(f"No model file in {told['folder']}. Put a .gguf file there.")
     for model in told["items"]:
-        size = f"{model['size_bytes'] / 2**20:,.0f} MiB"
+        size = f", {model['size_bytes'] / 2**20:,.0f} MiB" if model["size_bytes"] else ""
         mark = "*" if model["chosen"] else " "
-        print(f"{mark} {model['path']}  {model['kind'] or '?'}, {model['state']}, {size}")
+        print(f"{mark} {model['path']}  {model['kind'] or '?'}, {model['state']}{size}")
         for sentence in (model["reason"], *model["notes"]):
             if sentence:
                 print(f"    {sentence}")

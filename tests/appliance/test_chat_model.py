@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from appliance.__main__ import main
-from appliance.chat_model import absence, chat_model_file, open_registry, passed_over
+from appliance.chat_model import absence, chosen_model, open_registry, passed_over
 from appliance.config import Config, LlmConfig, PathsConfig, ServerConfig
 from appliance.preflight import Outcome, preflight
 from library.errors import ConfigurationError, ModelFileInvalid
@@ -30,9 +30,9 @@ def put(config: Config, name: str, content: bytes = WHOLE) -> Path:
     return path
 
 
-def chosen(config: Config, **llm: object) -> Path | None:
+def chosen(config: Config, **llm: object) -> Path | str | None:
     config = msgspec.structs.replace(config, llm=LlmConfig(**llm))
-    return chat_model_file(config, open_registry(config))
+    return chosen_model(config, open_registry(config))
 
 
 def test_the_first_usable_one_is_chosen(config):

@@ -27,6 +27,7 @@ LONG = (
     "kiwix",
     "million",
     "observed",
+    "servers",
 )  # many minutes each, so only by name
 NAMES = SHORT + LONG
 

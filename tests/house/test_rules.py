@@ -142,7 +142,7 @@ def test_only_the_adapters_import_their_vendor() -> None:
         "qdrant_edge": {"search/vectors/edge.py", "search/vectors/edge_shard.py"},
         "qdrant_client": {"search/vectors/server.py"},
         "onnxruntime": {"search/graphs.py"},
-        "xllamacpp": {"llm/worker.py"},
+        "xllamacpp": {"llm/worker.py", "llm/devices.py"},
         "sqlalchemy": {
             f"library/{name}.py"
             for name in (

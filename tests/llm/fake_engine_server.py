@@ -29,6 +29,8 @@ class Mode(StrEnum):
     SILENT = "silent"  # never says that it listens
     BABBLES = "babbles"  # says what is no outcome
     REFUSES = "refuses"
+    NO_GPU_MEMORY = "no gpu memory"  # refuses what is to be computed on the GPU
+    GPU_CRASH = "gpu crash"  # dies of it
 
 
 def worker(mode: Mode) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ async def _serve(mode: Mode, socket: str) -> None:
         await asyncio.Event().wait()
 
 
-def _say(outcome: dict[str, str]) -> None:
+def _say(outcome: dict[str, object]) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -108,10 +110,15 @@ def _main(mode: Mode) -> None:
             sys.stderr.write("E llama_model_load: error loading model: unknown model architecture: 'zlama'\n")
             _say({"type": "refused", "reason": "Failed to init server."})
             sys.exit(1)
+        case Mode.NO_GPU_MEMORY | Mode.GPU_CRASH if orders["gpu_layers"] != 0:
+            sys.stderr.write("E ggml_backend_cuda: failed to allocate CUDA0 buffer of size 99\n")
+            if mode is Mode.NO_GPU_MEMORY:
+                _say({"type": "refused", "reason": "Failed to init server.", "gpu": True})
+            sys.exit(1)
         case Mode.DEAF:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             asyncio.run(_serve(mode, orders["socket"]))
-        case Mode.WELL:
+        case Mode.WELL | Mode.NO_GPU_MEMORY | Mode.GPU_CRASH:
             asyncio.run(_serve(mode, orders["socket"]))
 
 

@@ -194,7 +194,7 @@ def streamed(folder: Path, *pieces: bytes) -> list[bytes]:
 
     async def scene():
         async with answering(folder / "s.sock", pieces):
-            engine = Engine("m", 100, socket=folder / "s.sock", key="k")
+            engine = Engine.on_socket("m", 100, socket=folder / "s.sock", key="k")
             try:
                 async with aclosing(engine.stream(BRIEF)) as payloads:
                     return [payload async for payload in payloads]
@@ -249,7 +249,7 @@ def test_every_refusal_is_an_error_of_ours(tmp_path, status, body, error):
 def test_an_answer_that_is_no_json_has_failed(tmp_path):
     async def scene():
         async with answering(tmp_path / "s.sock", refusal(200, b"[1")):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            engine = Engine.on_socket("m", 100, socket=tmp_path / "s.sock", key="k")
             for attempt in (engine.chat(BRIEF), engine.count_tokens(WATER)):
                 with pytest.raises(ModelFailed):
                     await attempt
@@ -261,7 +261,7 @@ def test_an_answer_that_is_no_json_has_failed(tmp_path):
 def test_an_engine_that_says_nothing_has_failed(tmp_path):
     async def scene():
         async with answering(tmp_path / "s.sock", (), hold=True):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k", silence_s=0.1)
+            engine = Engine.on_socket("m", 100, socket=tmp_path / "s.sock", key="k", silence_s=0.1)
             with pytest.raises(ModelFailed, match="nothing for too long"):
                 await engine.chat(BRIEF)
             assert not await engine.healthy(within_s=0.1)
@@ -272,7 +272,7 @@ def test_an_engine_that_says_nothing_has_failed(tmp_path):
 
 def test_an_engine_that_is_gone_is_unavailable(tmp_path):
     async def scene():
-        engine = Engine("m", 100, socket=tmp_path / "none.sock", key="k")
+        engine = Engine.on_socket("m", 100, socket=tmp_path / "none.sock", key="k")
         for _ in ("gone", "closed"):
             for attempt in (engine.chat(BRIEF), engine.count_tokens(WATER), anext(engine.stream(BRIEF))):
                 with pytest.raises(ModelUnavailable):
@@ -290,7 +290,7 @@ def test_neither_the_first_chunk_nor_the_end_waits_for_others(tmp_path, monkeypa
 
     async def scene():
         async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n'], hold=hold):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            engine = Engine.on_socket("m", 100, socket=tmp_path / "s.sock", key="k")
             async with asyncio.timeout(SOON_S), aclosing(engine.stream(BRIEF)) as payloads:
                 assert await anext(payloads) == b'{"a":1}'
                 if not hold:
@@ -305,7 +305,7 @@ def test_chunks_that_arrive_together_are_given_together(tmp_path):
     async def scene():
         said = [HEAD, b'data: {"a":1}\n\n', b'data: {"a":2}\n\n', b'data: {"a":3}\n\ndata: [DONE]\n\n']
         async with answering(tmp_path / "s.sock", said):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            engine = Engine.on_socket("m", 100, socket=tmp_path / "s.sock", key="k")
             async with aclosing(engine.batches(BRIEF)) as batches:
                 received = [batch async for batch in batches]
             assert [payload for batch in received for payload in batch] == [
@@ -322,7 +322,7 @@ def test_chunks_that_arrive_together_are_given_together(tmp_path):
 def test_closing_the_engine_ends_its_streams(tmp_path):
     async def scene():
         async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n', b":\n\n"], hold=True):
-            engine = Engine("m", 100, socket=tmp_path / "s.sock", key="k")
+            engine = Engine.on_socket("m", 100, socket=tmp_path / "s.sock", key="k")
             async with aclosing(engine.stream(BRIEF)) as payloads:
                 await anext(payloads)
                 await engine.aclose()

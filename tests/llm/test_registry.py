@@ -12,7 +12,7 @@ from llm import registry as registry_module
 from llm.card import Kind
 from llm.digests import Digests
 from llm.footprint import Fit, Slots
-from llm.model_listing import Worker, listed, listed_one
+from llm.model_listing import Serving, listed, listed_one
 from llm.registry import Changes, ModelFileState, Registry
 from tests.llm.gguf_files import KEYS, WHOLE, gguf, said
 from tests.llm.test_card import in_parts
@@ -274,7 +274,10 @@ def test_the_listing_says_what_each_is(folder):
     put(folder, "b.gguf", EMBEDDING)
     put(folder, "c.gguf", b"")
     d = put(folder, "d.gguf")
-    told = {model.id: model for model in listed(looked(folder), Worker(d, "ready", None, loaded=True))}
+    told = {
+        model.id: model
+        for model in listed(looked(folder), {d: Serving("ready", None, loaded=True, chosen=True)})
+    }
     assert "brings no chat template" in told["a"].notes[0]
     assert "embedding model" in told["b"].notes[0]
     assert (told["c"].kind, told["c"].state, told["c"].memory) == (None, "unusable", None)

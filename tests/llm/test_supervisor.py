@@ -417,6 +417,18 @@ def test_a_refused_model_is_not_tried_again(tmp_path):
     assert "a-model could not be loaded: unknown model architecture: 'zlama'." in reason
 
 
+@pytest.mark.parametrize("mode", [Mode.NO_GPU_MEMORY, Mode.GPU_CRASH])
+def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mode, caplog):
+    async def scene():
+        async with stopped_at_the_end(fake(tmp_path, mode)) as supervisor:
+            await until(lambda: supervisor.state is ModelState.READY)
+            assert supervisor.device == "CPU"
+
+    asyncio.run(scene())
+    assert "CUDA0" in caplog.text
+    assert "tried again without the GPU" in caplog.text
+
+
 def test_a_worker_that_cannot_be_started_is_a_failure_in_words(tmp_path):
     file = tmp_path / "a-model.gguf"
     file.write_bytes(WHOLE)
