@@ -61,6 +61,10 @@ lock: ## Write the lock files again from pyproject.toml (needs uv). ARGS=--upgra
 	echo 'setuptools>=80' | $(LOCK) $(ARGS) --output-file requirements.lock >/dev/null
 	echo 'setuptools>=80' | $(LOCK) $(ARGS) --extra dev --constraint requirements.lock \
 	  --output-file requirements-dev.lock >/dev/null
+	# Outside clients, each for an environment of its own; node/package-lock.json is npm's (`npm install`, there).
+	for wanted in tests/clients/locks/*.in; do
+	  $(subst pyproject.toml -,"$$wanted",$(LOCK)) $(ARGS) --output-file "$${wanted%.in}.lock" >/dev/null
+	done
 
 clean: ## Remove .venv and caches. Never var/: that is your library, its record and the models
 	rm -rf .venv build dist almanac.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -18,6 +18,8 @@ from ingest.limits import Limits
 from library.errors import ConfigurationError
 from llm.queue import QueueSettings
 from llm.remote import RemoteSettings
+from llm.response_cache import CacheSettings
+from web.cors import wrong_origins
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"
 _USUAL_PLACES = (Path("almanac.toml"), Path("/etc/almanac/almanac.toml"))
@@ -36,6 +38,8 @@ class ServerConfig(_Part, frozen=True):
     # Host names under which browsers may reach the appliance, beside IP
     # addresses, localhost and names ending in .local, .lan or .home.arpa.
     host_names: tuple[str, ...] = ()
+    # Origins whose pages may use /v1 in a browser; "*" for every page there is.
+    cors_origins: tuple[str, ...] = ()
     # A line a request wears out the SD card that many home servers start from: only on request.
     log_requests: bool = False
     log_format: Literal["text", "json"] = "text"
@@ -101,6 +105,7 @@ class LlmConfig(_Part, frozen=True):
     passages: Annotated[int, Meta(ge=1, le=20)] = 4
     max_answer_tokens: _Positive = 400
     queue: QueueSettings = QueueSettings()
+    cache: CacheSettings = CacheSettings()
 
 
 class Config(_Part, frozen=True):
@@ -133,7 +138,7 @@ def load_config(path: Path | None = None) -> Config:
         return Config()
     try:
         text = path.read_text(encoding="utf-8")
-        return msgspec.convert(tomllib.loads(text), Config)
+        return _checked(msgspec.convert(tomllib.loads(text), Config), path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigurationError("", f"The configuration file {path} cannot be read: {reason}.") from error
@@ -148,6 +153,13 @@ def _found() -> Path | None:
     if named:
         return Path(named)
     return next((place for place in _USUAL_PLACES if place.is_file()), None)
+
+
+def _checked(config: Config, path: Path) -> Config:
+    """What a type cannot say. Raises ConfigurationError."""
+    if problem := wrong_origins(config.server.cors_origins):
+        raise ConfigurationError("server.cors_origins", f"in {path} is wrong: {problem}")
+    return config
 
 
 def _named(error: msgspec.ValidationError, path: Path) -> ConfigurationError:

@@ -30,6 +30,7 @@ from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
 from library.errors import SetupError
 from llm.answer import Answerer
+from llm.response_cache import ResponseCache
 from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House
@@ -70,6 +71,7 @@ def serve(config: Config) -> None:
             started_at=datetime.now(UTC),
             library_folder=config.library,
             host_names=config.server.host_names,
+            cors_origins=config.server.cors_origins,
             folder=room.folder,
             catalogue=stacks.catalogue,
             holdings=stacks.holdings,
@@ -91,6 +93,7 @@ def serve(config: Config) -> None:
                 passages=config.llm.passages,
                 max_answer_tokens=config.llm.max_answer_tokens,
             ),
+            response_cache=ResponseCache(config.llm.cache),
             landing=landing,
             renderer=room.renderer,
             verification=room.verification,

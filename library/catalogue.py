@@ -22,6 +22,11 @@ class Catalogue:
     def __init__(self, record: Record) -> None:
         self._record = record
 
+    @property
+    def revision(self) -> int:
+        """Another number after every change of what the library holds; of this process alone."""
+        return self._record.revision
+
     def documents(
         self,
         *,

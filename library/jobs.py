@@ -43,13 +43,13 @@ class Jobs:
     def begin(self, kind: str, detail: str = "") -> str:
         """Record work that ends elsewhere, with `end`; returns the job's id."""
         id_ = str(uuid.uuid4())
-        with self._record.writing() as session:
+        with self._record.writing(aside=True) as session:
             session.add(JobRow(id=id_, kind=kind, state="running", detail=detail, started_at=self._clock()))
         return id_
 
     def end(self, id_: str, state: str, detail: str) -> None:
         """The work is over: "done", "failed" or "cancelled", and a sentence."""
-        with self._record.writing() as session:
+        with self._record.writing(aside=True) as session:
             row = session.get(JobRow, id_)
             if row is None:
                 return
@@ -64,7 +64,7 @@ class Jobs:
 
     def fail_interrupted(self) -> int:
         """After a start: close what was running when the process ended. Returns how many."""
-        with self._record.writing() as session:
+        with self._record.writing(aside=True) as session:
             rows = list(session.scalars(select(JobRow).where(JobRow.state == "running")))
             for row in rows:
                 row.state, row.detail, row.finished_at = "failed", "Almanac was stopped.", self._clock()

@@ -43,6 +43,10 @@ class Record:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = threading.RLock()
+        # Of this process: grows with every transaction that changed a row, when it is committed.
+        self.revision = 0
+        self._changed = False  # by the transaction that is open
+        event.listen(engine, "after_cursor_execute", self._note)
 
     @classmethod
     def open(cls, path: Path) -> "Record":
@@ -82,20 +86,30 @@ class Record:
                 raise RecordError(f"The record could not be read: {error.orig}. Check the disk.") from error
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, aside: bool = False) -> Iterator[Session]:
         """The one write transaction; committed at the end, undone on any error.
 
+        What is written `aside` says nothing of what the library holds, and is no new revision of it.
         Raises RecordError when the database refuses (a full disk, say).
         """
         with self._writer, Session(self._engine, expire_on_commit=False) as session:
+            self._changed = False
             try:
                 with session.begin():
                     yield session
+                if self._changed and not aside:
+                    self.revision += 1
             except DBAPIError as error:
                 raise RecordError(
                     f"The record could not be written: {error.orig}. Nothing of this step was kept; "
                     "free some disk space or check the disk, and it is tried again."
                 ) from error
+
+    def _note(self, *executed: Any) -> None:
+        cursor, context = executed[1], executed[4]
+        # Looking for work is an update, too, and mostly one of no row.
+        if (context.isinsert or context.isupdate or context.isdelete) and cursor.rowcount != 0:
+            self._changed = True
 
     def close(self) -> None:
         self._engine.dispose()

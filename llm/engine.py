@@ -12,6 +12,7 @@ not just drop it.
 
 import math
 import re
+import secrets
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -74,6 +75,7 @@ class Engine:
         """
         self.model_id = model_id
         self.context_tokens = context_tokens
+        self.generation = secrets.token_hex(8)  # of this start; another may write otherwise
         self._client, self._named, self._on_spoken = client, named, on_spoken
         self._counts_tokens = True
         self._closed = False
@@ -321,8 +323,9 @@ def _refuse(response: httpx.Response, path: str) -> NoReturn:
             named = re.search(r"'(\w{1,40})'", fault.message)
             # "JSON schema error at #: unrecognized type wizard"
             schema = "response_format" if "JSON schema" in fault.message else "request"
+            said = fault.message.rstrip(".")
             raise InvalidRequest(
-                named.group(1) if named else schema, f"was refused by the model's engine: {fault.message}"
+                named.group(1) if named else schema, f"was refused by the model's engine: {said}."
             )
         case 401 | 403:
             raise ModelUnavailable("The model's engine refused the key. Restart it.")

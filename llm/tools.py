@@ -73,13 +73,13 @@ class Said(msgspec.Struct, frozen=True):
     text: str
 
 
-class Thought(msgspec.Struct, frozen=True):
+class Thought(msgspec.Struct, frozen=True, tag="thought"):
     """What the model says to itself before it answers."""
 
     text: str
 
 
-class Called(msgspec.Struct, frozen=True):
+class Called(msgspec.Struct, frozen=True, tag="called"):
     calls: tuple[ToolCall, ...]
 
 

@@ -35,9 +35,11 @@ from web import (
     verification,
 )
 from web.batching import Batching
+from web.cors import Cors
 from web.guards import guard
 from web.house import House
 from web.observed import observed
+from web.openai_described import components
 from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
 
 _FOLDER = Path(__file__).parent
@@ -50,7 +52,7 @@ def guarded_app(house: House, *, log_requests: bool = False, **hooks: Any) -> AS
     Around and not inside: Litestar's own middleware does not see a request for
     a path that does not exist. What the guards refuse is counted, too.
     """
-    guarded = guard(house.host_names)(create_app(house, **hooks))
+    guarded = guard(house.host_names, Cors(house.cors_origins))(create_app(house, **hooks))
     return observed(house.metrics, log_requests=log_requests)(guarded)
 
 
@@ -125,7 +127,11 @@ def create_app(house: House, **hooks: Any) -> Litestar:
         logging_config=None,  # appliance.serve configures logging, once
         # The schema as plain JSON; Litestar's own pages for it load from a CDN.
         openapi_config=OpenAPIConfig(
-            title="Almanac", version=house.version, path="/api/schema", render_plugins=[JsonRenderPlugin()]
+            title="Almanac",
+            version=house.version,
+            path="/api/schema",
+            render_plugins=[JsonRenderPlugin()],
+            components=components(openai.ROUTES),
         ),
         **hooks,
     )

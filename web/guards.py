@@ -3,7 +3,9 @@
 Two attacks reach a machine on the LAN through a reader's own browser: a web
 page that posts to it across sites, and a web page whose host name is re-bound
 to the machine's address (DNS rebinding). Both are stopped by looking at Host,
-Origin and Sec-Fetch-Site. Knows no account; that is for another floor's day.
+Origin and Sec-Fetch-Site. A page whose origin the configuration permits may use
+`/v1` (`web.cors`), and nothing else. Knows no account; that is for another floor's
+day.
 """
 
 import functools
@@ -15,6 +17,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.cors import Cors, Headers
 from web.problems import openai_error
 
 _HOUSE_SUFFIXES = (".local", ".lan", ".home.arpa", ".localhost")
@@ -50,7 +53,7 @@ def is_house_name(host: str, host_names: tuple[str, ...]) -> bool:
     return True
 
 
-def guard(host_names: tuple[str, ...]) -> Callable[[ASGIApp], ASGIApp]:
+def guard(host_names: tuple[str, ...], cors: Cors) -> Callable[[ASGIApp], ASGIApp]:
     """Middleware that refuses foreign hosts and cross-site writes, and sets the headers above."""
     header_pairs = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
@@ -60,16 +63,20 @@ def guard(host_names: tuple[str, ...]) -> Callable[[ASGIApp], ASGIApp]:
                 await app(scope, receive, send)
                 return
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            refusal = _refusal(scope["method"], headers, host_names)
-            if refusal:
-                await _refuse(send, refusal, header_pairs)
+            method, path, origin = scope["method"], scope["path"], headers.get("origin")
+            added = header_pairs + cors.headers(path, origin)
+            if refusal := _refusal(method, headers, host_names, permitted=cors.permits(path, origin)):
+                await _refuse(send, refusal, added)
+                return
+            if (preflight := cors.preflight(method, path, headers)) is not None:
+                await _respond(send, 204, b"", preflight + added)
                 return
             if "\0" in scope["path"]:  # no file, no id and no page has one; some libraries choke on it
                 scope["path"], scope["raw_path"] = "/nothing-there", b"/nothing-there"
 
             async def send_with_headers(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    message["headers"] = [*message["headers"], *header_pairs]
+                    message["headers"] = [*message["headers"], *added]
                 await send(message)
 
             await app(scope, receive, send_with_headers)
@@ -79,7 +86,10 @@ def guard(host_names: tuple[str, ...]) -> Callable[[ASGIApp], ASGIApp]:
     return around
 
 
-def _refusal(method: str, headers: dict[str, str], host_names: tuple[str, ...]) -> str | None:
+def _refusal(
+    method: str, headers: dict[str, str], host_names: tuple[str, ...], *, permitted: bool
+) -> str | None:
+    """`permitted`: whether the page that asks is one of another origin that may."""
     host = headers.get("host", "")
     try:
         if not is_house_name(host, host_names):
@@ -87,7 +97,7 @@ def _refusal(method: str, headers: dict[str, str], host_names: tuple[str, ...]) 
                 f"Almanac does not answer to the name {host[:100]!r}. Use its address, or add the name to "
                 "`server.host_names` in the configuration."
             )
-        if method in _SAFE_METHODS:
+        if method in _SAFE_METHODS or permitted:
             return None
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
@@ -99,8 +109,12 @@ def _refusal(method: str, headers: dict[str, str], host_names: tuple[str, ...]) 
     return None
 
 
-async def _refuse(send: Send, sentence: str, header_pairs: list[tuple[bytes, bytes]]) -> None:
+async def _refuse(send: Send, sentence: str, headers: Headers) -> None:
     body = msgspec.json.encode(openai_error(403, sentence, "forbidden", None))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 403, "headers": [*headers, *header_pairs]})
+    of_body = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await _respond(send, 403, body, of_body + headers)
+
+
+async def _respond(send: Send, status: int, body: bytes, headers: Headers) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

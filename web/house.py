@@ -24,6 +24,7 @@ from llm.answer import Answerer
 from llm.model_state import ModelState
 from llm.models import Models
 from llm.registry import Registry
+from llm.response_cache import ResponseCache
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex
@@ -46,6 +47,7 @@ class House(msgspec.Struct, frozen=True):
     started_at: datetime
     library_folder: Path
     host_names: tuple[str, ...]
+    cors_origins: tuple[str, ...]
     folder: LibraryFolder
     catalogue: Catalogue
     holdings: Holdings
@@ -61,6 +63,7 @@ class House(msgspec.Struct, frozen=True):
     models: Models
     model_files: Registry
     answerer: Answerer
+    response_cache: ResponseCache
     landing: Landing
     renderer: Renderer
     verification: Verification
@@ -80,6 +83,11 @@ class House(msgspec.Struct, frozen=True):
     @property
     def embedder(self) -> LazyEmbedder:
         return self.meaning.serving.embedder
+
+    @property
+    def revision(self) -> str:
+        """What searches and answers are made from: another text after every change of it."""
+        return f"{self.catalogue.revision} {self.words.serving.generation} {self.meaning.serving.generation}"
 
     def lacking(self) -> list[str]:
         """What /readyz waits for: sentences, none when the house is ready."""

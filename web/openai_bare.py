@@ -28,6 +28,7 @@ from web.api import STREAM_HEADERS, server_sent
 from web.house import House
 from web.leaving import unless_gone
 from web.problems import openai_error, status_of
+from web.repeated import DONE, chunks, repeat_of, whole_again
 from web.waiting import begun, comment, reader_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 Body = dict[str, Any]
 Batches = AsyncGenerator[list[bytes], None]
-DONE = b"data: [DONE]\n\n"
 
 
 def new_head(kind: str, model_id: str) -> Body:
@@ -65,8 +65,13 @@ async def whole(
     *,
     n: int,
     headers: dict[str, str],
+    of_library: bool = False,
 ) -> Response[Any]:
     """Every choice of `bodies` in one object; `n` of them in a row belong to one prompt."""
+    repeat = await repeat_of(request, house, model, of_library=of_library)
+    headers = headers | repeat.headers
+    if repeat.found is not None:
+        return Response(whole_again(repeat.found), headers=headers)
 
     async def written() -> list[Body]:
         with house.precedence.foreground():
@@ -83,7 +88,9 @@ async def whole(
     for answer in answers:
         usage.add(answer.get("usage"))
     together = {"model": model.id, "choices": choices, "usage": usage.shape()}
-    return Response(answers[0] | together, headers=headers)
+    completion = answers[0] | together
+    repeat.keep(msgspec.json.encode(completion))
+    return Response(completion, headers=headers)
 
 
 async def streamed(
@@ -93,14 +100,17 @@ async def streamed(
     batches_of: Callable[[Engine], Batches],
     *,
     headers: dict[str, str],
+    of_library: bool = False,
 ) -> Stream:
     """The chunks as server-sent events.
 
     The first bytes are awaited here, so that a request refused at once is an
     HTTP error and not a stream that begins with one.
     """
-    _, stream = await begun(request, _passed_on(house, model, batches_of, reader_of(request)))
-    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
+    repeat = await repeat_of(request, house, model, of_library=of_library)
+    written = _passed_on(house, model, batches_of, reader_of(request))
+    _, stream = await begun(request, chunks(repeat, written))
+    return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers | repeat.headers)
 
 
 async def _passed_on(

@@ -17,19 +17,21 @@ from litestar.params import Body
 from litestar.response import Stream
 
 from library.errors import InvalidRequest, ModelUnavailable
-from llm.answer import Question
 from llm.events import AnswerEvent, Done, Failed, Waiting
 from web.api import STREAM_HEADERS, require_json, server_sent, usage_shape
 from web.house import House
 from web.leaving import unless_gone
-from web.openai_bare import DONE, Batches, bodies_of, reshaped, streamed, whole
+from web.openai_bare import Batches, bodies_of, reshaped, streamed, whole
+from web.openai_described import described
 from web.openai_library import LibraryText
 from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
+from web.openai_shapes import ChatChunk, ChatCompletion
 from web.openai_tool_chat import with_tools, without_tools
 from web.openai_tools import offer
 from web.problems import failed_problem, failed_status, openai_error
+from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
 
 if TYPE_CHECKING:
@@ -64,7 +66,13 @@ _IGNORED = (
 )
 
 
-@post("/v1/chat/completions", status_code=200)
+@post(
+    "/v1/chat/completions",
+    status_code=200,
+    operation_class=described(
+        ChatParameters, ChatCompletion, ChatChunk, ignored=_IGNORED, refused=tuple(_REFUSED)
+    ),
+)
 async def chat_completions(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:
@@ -88,13 +96,16 @@ async def chat_completions(
         reader=reader_of(request),
     )
     answer = _Completion(asked.model, LibraryText(str(request.base_url).rstrip("/")))
+    repeat = await repeat_of(request, house, house.models.default, of_library=True)
+    headers = headers | repeat.headers
+    answering = events(repeat, house.answerer.answer(put))
     if asked.stream:
-        first, events = await begun(request, house.answerer.answer(put))
+        first, told = await begun(request, answering)
         if isinstance(first, Failed) and first.retry_after_s:
             return failed_problem(request, first)
-        stream = _streamed_answer(events, answer, include_usage=asked.include_usage)
+        stream = _streamed_answer(told, answer, include_usage=asked.include_usage)
         return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers)
-    return await unless_gone(request, _whole_answer(request, house, put, answer, headers))
+    return await unless_gone(request, _whole_answer(request, answering, answer, headers))
 
 
 # --- the bare model ------------------------------------------------------------------------------
@@ -208,9 +219,9 @@ class _Completion:
 async def _streamed_answer(
     answering: AsyncGenerator[AnswerEvent, None], answer: _Completion, *, include_usage: bool
 ) -> AsyncIterator[bytes]:
-    async with aclosing(answering) as events:
+    async with aclosing(answering) as told:
         yield answer.chunk({"role": "assistant", "content": ""})
-        async for event in events:
+        async for event in told:
             if piece := answer.written.add(event):
                 yield answer.chunk({"content": piece})
             match event:
@@ -231,13 +242,12 @@ async def _streamed_answer(
 
 async def _whole_answer(
     request: Request[Any, Any, State],
-    house: House,
-    put: Question,
+    answering: AsyncGenerator[AnswerEvent, None],
     answer: _Completion,
     headers: dict[str, str],
 ) -> Response[Any]:
-    async with aclosing(house.answerer.answer(put)) as events:
-        async for event in events:
+    async with aclosing(answering) as told:
+        async for event in told:
             answer.written.add(event)
             match event:
                 case Done():

@@ -10,8 +10,10 @@ from library.errors import InvalidRequest
 from web.api import require_json
 from web.house import House
 from web.openai_bare import Batches, bodies_of, reshaped, streamed, whole
+from web.openai_described import described
 from web.openai_models import ModelKind, asked_model
 from web.openai_parameters import MOST_CHOICES, TextParameters, ignored, is_tokens, parameters, refuse
+from web.openai_shapes import TextCompletion
 
 if TYPE_CHECKING:
     from llm.engine import Engine
@@ -23,7 +25,13 @@ _REFUSED = {
 _IGNORED = ("user",)
 
 
-@post("/v1/completions", status_code=200)
+@post(
+    "/v1/completions",
+    status_code=200,
+    operation_class=described(
+        TextParameters, TextCompletion, TextCompletion, ignored=_IGNORED, refused=tuple(_REFUSED)
+    ),
+)
 async def completions(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:

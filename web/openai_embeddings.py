@@ -21,29 +21,31 @@ from web.api import require_json
 from web.batching import Batching
 from web.house import House
 from web.leaving import unless_gone
+from web.openai_described import described
 from web.openai_models import ModelKind, asked_model, embedding_model_id
-from web.openai_parameters import ignored, is_tokens, parameters
+from web.openai_parameters import TEXTS, ignored, is_tokens, parameters
+from web.openai_shapes import EmbeddingList
 
 _MOST_INPUTS = 2048  # OpenAI's
 
 _Tokens = list[int]
 
 
-class _EmbeddingParameters(msgspec.Struct, frozen=True):
+class EmbeddingParameters(msgspec.Struct, frozen=True):
     model: Annotated[str, Meta(min_length=1)]
-    input: Any
+    input: Annotated[Any, TEXTS]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
 
 
-@post("/v1/embeddings", status_code=200)
+@post("/v1/embeddings", status_code=200, operation_class=described(EmbeddingParameters, EmbeddingList))
 async def embeddings(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:
     """The vector of each input."""
     require_json(request)
     house, batching = state.house, state.batching
-    asked = parameters(data, _EmbeddingParameters)
+    asked = parameters(data, EmbeddingParameters)
     asked_model(house, asked.model, ModelKind.EMBEDDING)
     inputs = _inputs(asked.input)
     dimensions = house.embedder.dimensions
@@ -62,7 +64,7 @@ async def embeddings(
             ],
             "usage": {"prompt_tokens": count, "total_tokens": count},
         },
-        headers=ignored(data, _EmbeddingParameters.__struct_fields__),
+        headers=ignored(data, EmbeddingParameters.__struct_fields__),
     )
 
 

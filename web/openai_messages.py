@@ -13,7 +13,7 @@ from llm.answer import Question
 
 Message = dict[str, Any]
 
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # The types of a part that is text, and the field that has it.
 CHAT_PARTS = {"text": "text", "refusal": "refusal"}
 RESPONSE_PARTS = {"input_text": "text", "output_text": "text", "refusal": "refusal"}
@@ -27,8 +27,8 @@ def check_messages(messages: Sequence[Message]) -> None:
     called: set[str] = set()
     for at, message in enumerate(messages):
         where, role = f"messages[{at}]", message.get("role")
-        if not isinstance(role, str) or role not in _ROLES:
-            raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(sorted(_ROLES))}.")
+        if not isinstance(role, str) or role not in ROLES:
+            raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(sorted(ROLES))}.")
         calls = _calls(message, where) if role == "assistant" else set()
         called |= calls
         if role == "tool":

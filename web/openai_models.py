@@ -13,6 +13,8 @@ from litestar.params import FromPath
 
 from library.errors import InvalidRequest, ModelNotFound
 from web.house import House
+from web.openai_described import described
+from web.openai_shapes import Model, ModelList
 
 LIBRARIAN = "almanac"
 _SHELF_PREFIX = "almanac:"
@@ -25,14 +27,14 @@ class ModelKind(enum.StrEnum):
     RERANKING = "is a reranker; ask it at /v1/rerank"
 
 
-@get("/v1/models", sync_to_thread=True)
+@get("/v1/models", sync_to_thread=True, operation_class=described(None, ModelList))
 def models(state: State) -> dict[str, Any]:
     """The library as a model, each shelf as a model, the chat models themselves, and those that search with."""
     house: House = state.house
     return {"object": "list", "data": [_model_shape(house, id_) for id_ in _listed(house)]}
 
 
-@get("/v1/models/{model_id:path}", sync_to_thread=True)
+@get("/v1/models/{model_id:path}", sync_to_thread=True, operation_class=described(None, Model))
 def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     """One model. 404 when there is none of that id."""
     house: House = state.house

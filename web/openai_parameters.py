@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from library.errors import InvalidRequest
+from web.openai_messages import CHAT_PARTS, ROLES
 
 IGNORED_HEADER = "almanac-ignored"
 MOST_CHOICES = 8  # written one after the other
@@ -29,6 +30,45 @@ _Bias = dict[Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")], Annotated[float, Met
 _Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 _Choices = Annotated[int, Meta(ge=1, le=MOST_CHOICES)]
+# What is looked at by hand, as the OpenAPI document tells it.
+_TOKENS = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+_ONE_TEXT = [{"type": "string", "minLength": 1}, _TOKENS]
+TEXTS = Meta(
+    extra_json_schema={
+        "anyOf": [*_ONE_TEXT, {"type": "array", "items": {"anyOf": _ONE_TEXT}, "minItems": 1}],
+        "description": "Text, token ids of the model's own, or several of either.",
+    }
+)
+_PARTS = [
+    {
+        "type": "object",
+        "properties": {"type": {"const": kind}, field: {"type": "string"}},
+        "required": ["type", field],
+    }
+    for kind, field in CHAT_PARTS.items()
+]
+_CONTENT = [{"type": "string"}, {"type": "array", "items": {"anyOf": _PARTS}, "minItems": 1}]
+
+
+def _message(roles: Iterable[str], *required: str, silent: bool = False) -> dict[str, Any]:
+    """Who says something in a chat; `silent` where it may be nothing."""
+    content = {"anyOf": [*_CONTENT, *([{"type": "null"}] if silent else [])]}
+    named = {name: {"type": "string"} for name in required}
+    return {
+        "properties": {"role": {"enum": sorted(roles)}, "content": content} | named,
+        "required": ["role", *([] if silent else ["content"]), *required],
+    }
+
+
+MESSAGE = Meta(
+    extra_json_schema={
+        "anyOf": [
+            _message(ROLES - {"assistant", "function", "tool"}),
+            _message({"assistant", "function"}, silent=True),
+            _message({"tool"}, "tool_call_id"),
+        ]
+    }
+)
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 
 
@@ -78,7 +118,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChatParameters(Sampling, frozen=True, kw_only=True):
-    messages: list[dict[str, Any]]  # looked at more closely in web.openai_messages
+    messages: list[Annotated[dict[str, Any], MESSAGE]]  # looked at more closely in web.openai_messages
     max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
@@ -91,7 +131,7 @@ class ChatParameters(Sampling, frozen=True, kw_only=True):
 
 
 class TextParameters(Sampling, frozen=True, kw_only=True):
-    prompt: Any
+    prompt: Annotated[Any, TEXTS]
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     best_of: int | None = None
 

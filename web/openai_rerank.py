@@ -20,8 +20,10 @@ from web.api import require_json
 from web.batching import Batching
 from web.house import House
 from web.leaving import unless_gone
+from web.openai_described import described
 from web.openai_models import ModelKind, asked_model, reranker_id
 from web.openai_parameters import ignored, parameters
+from web.openai_shapes import Ranking
 
 _MOST_DOCUMENTS = 1000
 _BATCH = 4  # some 30 ms each, at worst
@@ -31,7 +33,7 @@ class _Document(msgspec.Struct, frozen=True):
     text: str
 
 
-class _RerankParameters(msgspec.Struct, frozen=True):
+class RerankParameters(msgspec.Struct, frozen=True):
     query: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARACTERS)]
     documents: Annotated[list[str | _Document], Meta(min_length=1, max_length=_MOST_DOCUMENTS)]
     model: str | None = None
@@ -39,14 +41,14 @@ class _RerankParameters(msgspec.Struct, frozen=True):
     return_documents: bool | None = None
 
 
-@post("/v1/rerank", status_code=200)
+@post("/v1/rerank", status_code=200, operation_class=described(RerankParameters, Ranking))
 async def rerank(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:
     """The documents, best first, each with how well it answers the query (0..1)."""
     require_json(request)
     house: House = state.house
-    asked = parameters(data, _RerankParameters)
+    asked = parameters(data, RerankParameters)
     reranker = house.retriever.reranker
     if reranker is None:
         raise InvalidRequest("model", "needs a reranker, which `search.reranker` names; there is none.")
@@ -67,7 +69,7 @@ async def rerank(
             "results": results,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         },
-        headers=ignored(data, _RerankParameters.__struct_fields__),
+        headers=ignored(data, RerankParameters.__struct_fields__),
     )
 
 

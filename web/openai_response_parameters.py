@@ -22,8 +22,8 @@ _TAKEN = ("model", "input", "instructions", "max_output_tokens", "stream", "temp
 _ROLES = ("user", "assistant", "system", "developer")
 
 
-class JsonOf(msgspec.Struct, frozen=True, tag="json_schema"):
-    """As in a chat's `response_format`, without the level between."""
+class JsonOf(msgspec.Struct, frozen=True, tag="json_schema", omit_defaults=True):
+    """As in a chat's `response_format`, without the level between. Said back in the response, as it was asked for."""
 
     name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
     schema: dict[str, Any]

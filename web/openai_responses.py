@@ -21,18 +21,27 @@ from llm.tools import Ended, Said, Writing
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
+from web.openai_described import described
 from web.openai_library import LibraryText
 from web.openai_messages import Message, question
 from web.openai_models import ModelKind, asked_model, shelf_of
 from web.openai_parameters import ignored, parameters, refuse
 from web.openai_response_events import ResponseWritten, WrittenEvent
 from web.openai_response_parameters import REFUSED, ResponseParameters, input_messages
+from web.openai_response_shapes import ResponseAnswer, ResponseEvent
 from web.openai_response_tools import Conversation, conversation
+from web.openai_tools import asks_library
 from web.problems import failed_problem
+from web.repeated import events as repeated_events
+from web.repeated import repeat_of
 from web.waiting import comment, reader_of
 
 
-@post("/v1/responses", status_code=200)
+@post(
+    "/v1/responses",
+    status_code=200,
+    operation_class=described(ResponseParameters, ResponseAnswer, ResponseEvent, refused=tuple(REFUSED)),
+)
 async def responses(
     request: Request[Any, Any, State], state: State, data: Annotated[dict[str, Any], Body()]
 ) -> Response[Any]:
@@ -47,12 +56,15 @@ async def responses(
     written = ResponseWritten(
         asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY
     )
+    model = house.models.default if kind is ModelKind.LIBRARY else house.models.named(asked.model)
     if kind is ModelKind.LIBRARY:
         events = _library_events(house, asked, messages, reader_of(request))
     else:
-        model = house.models.named(asked.model)
         asking = conversation(house, model, asked, messages)
         events = _model_events(house, model, asking, reader_of(request))
+    of_library = kind is ModelKind.LIBRARY or asks_library(asked.tools)
+    repeat = await repeat_of(request, house, model, of_library=of_library, seeded=False)
+    headers, events = headers | repeat.headers, repeated_events(repeat, events)
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
     # The first event is awaited here: a request that is refused is an HTTP error.

@@ -24,7 +24,7 @@ from web.house import House
 from web.openai_bare import Batches, bodies_of, new_head, reshaped, streamed, whole
 from web.openai_library import LibraryText
 from web.openai_parameters import AnyJson, ChatParameters, JsonOf
-from web.openai_tools import answer_schema, conversation, speaks_of_tools
+from web.openai_tools import answer_schema, asks_library, conversation, speaks_of_tools
 
 if TYPE_CHECKING:
     from llm.engine import Engine
@@ -66,6 +66,7 @@ async def with_tools(
     answer = _answer(asked)
     n = asked.n or 1
     bodies = bodies_of(body, n=n)
+    of_library = asks_library(asked.tools)
     base_url = str(request.base_url).rstrip("/")
 
     def written(one: Body) -> "_Written":
@@ -76,7 +77,9 @@ async def with_tools(
         async def write(engine: "Engine", one: Body) -> Body:
             return await written(one).whole(engine)
 
-        return await whole(request, house, model, write, bodies, lambda _: None, n=n, headers=headers)
+        return await whole(
+            request, house, model, write, bodies, lambda _: None, n=n, headers=headers, of_library=of_library
+        )
 
     def batches_of(engine: "Engine") -> Batches:
         def one_choice(one: Body) -> Batches:
@@ -84,7 +87,7 @@ async def with_tools(
 
         return reshaped(one_choice, bodies, lambda _: None, n=n, include_usage=asked.include_usage)
 
-    return await streamed(request, house, model, batches_of, headers=headers)
+    return await streamed(request, house, model, batches_of, headers=headers, of_library=of_library)
 
 
 def _answer(asked: ChatParameters) -> Schema | None:

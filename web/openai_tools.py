@@ -49,6 +49,11 @@ def offer(
     return _chosen(offered, choice, parallel, nested=nested)
 
 
+def asks_library(tools: Sequence[Given] | None) -> bool:
+    """Whether tools of the library's own are among them: then an answer is no longer good once the library changes."""
+    return any(tool.get("type") in TOOLS for tool in tools or ())
+
+
 def answer_schema(given: Given | None, where: str) -> Schema | None:
     """The schema that an answer in words must satisfy, if there is one. Raises InvalidRequest."""
     return None if given is None else _schema(given, where)

@@ -60,6 +60,14 @@ def _model(house: House) -> Iterator[Metric]:
     )
 
 
+def _cache(house: House) -> Iterator[Metric]:
+    figures = house.response_cache.figures()
+    yield CounterMetricFamily("almanac_cache_hits", "Repeatable requests answered from memory.", figures.hits)
+    yield CounterMetricFamily("almanac_cache_misses", "Repeatable requests that were not.", figures.misses)
+    yield GaugeMetricFamily("almanac_cache_entries", "Answers kept.", figures.entries)
+    yield GaugeMetricFamily("almanac_cache_bytes", "What they take of the memory.", figures.bytes)
+
+
 def _ingest(house: House) -> Iterator[Metric]:
     progress = house.pipeline.progress()
     yield _by(
@@ -92,10 +100,11 @@ def _ingest(house: House) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "almanac_ingest_embedded_chunks", "Vectors that were added.", progress.embedded_since_start
     )
-    yield GaugeMetricFamily("almanac_chunks", "Chunks of all indexed documents.", progress.chunks)
 
 
 def _indexes(house: House) -> Iterator[Metric]:
+    chunks, _ = house.catalogue.indexed_totals()
+    yield GaugeMetricFamily("almanac_chunks", "Chunks of all indexed documents.", chunks)
     folders = house.upkeep.folders()
     health: dict[str, IndexHealth] = {
         WORDS: words_health(house.upkeep, house.words, folders[WORDS]),
@@ -125,7 +134,14 @@ def _disk(house: House) -> Iterator[Metric]:
     yield GaugeMetricFamily("almanac_disk_free_bytes", "Free on the disk of the library folder.", free)
 
 
-_READINGS: tuple[Callable[[House], Iterator[Metric]], ...] = (_build, _model, _ingest, _indexes, _disk)
+_READINGS: tuple[Callable[[House], Iterator[Metric]], ...] = (
+    _build,
+    _model,
+    _cache,
+    _ingest,
+    _indexes,
+    _disk,
+)
 
 
 def _by(

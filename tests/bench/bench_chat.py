@@ -45,6 +45,7 @@ def run() -> Iterator[str]:
     parameters.verbosity, parameters.ui = 0, False
     with tempfile.TemporaryDirectory() as scratch:
         settings = f"[llm]\ncontext_tokens = {CONTEXT_TOKENS}\nparallel = {PARALLEL}\nthreads = {THREADS}\n"
+        settings += "[llm.cache]\ncapacity_mib = 0\n"  # every answer is to be written
         with running(Path(scratch), settings=settings) as appliance:
             appliance.until(lambda: appliance.get("/status")[1]["documents"]["findable"] > 20, 180)
             raw_server = xllamacpp.Server(parameters)

@@ -23,6 +23,7 @@ from tests.bench.keep_alive import KeepAlive
 from tests.bench.measuring import percentile
 from tests.places import ROOT
 from web.app import create_app, guarded_app
+from web.cors import Cors
 from web.guards import guard
 from web.metrics import Metrics
 
@@ -59,8 +60,8 @@ def _asked_s(client: KeepAlive) -> float:
 
 
 async def _serve() -> None:
-    house = SimpleNamespace(version="0", host_names=(), metrics=Metrics())
-    apps: list[ASGIApp] = [guard(())(create_app(house)), guarded_app(house)]  # type: ignore[arg-type]
+    house = SimpleNamespace(version="0", host_names=(), cors_origins=(), metrics=Metrics())
+    apps: list[ASGIApp] = [guard((), Cors(()))(create_app(house)), guarded_app(house)]  # type: ignore[arg-type]
     ports = [socket.create_server(("127.0.0.1", 0)) for _ in apps]
     print(*(port.getsockname()[1] for port in ports), flush=True)
     servers = [

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.places import shared_data
+from tests.places import SHARED_DATA, shared_data
 
 # Every field that is sent on purpose and that OpenAI's description does not know, and what it is for.
 EXTENSIONS = {
@@ -60,6 +60,11 @@ def without_extensions(body: Any) -> Any:
     return kept
 
 
+def is_at_hand() -> bool:
+    """False where the description is absent; it is not part of the repository."""
+    return (SHARED_DATA / "openai" / "openapi.json").exists()
+
+
 @cache
 def _components() -> dict[str, Any]:
     path = shared_data("openai") / "openapi.json"
@@ -85,11 +90,11 @@ def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
     choice["properties"]["finish_reason"]["nullable"] = True
     parts = {ref for schema in components["schemas"].values() for ref in _all_of_refs(schema)}
     closed = {
-        key: schema if f"#/components/schemas/{key}" in parts else _closed(schema)
+        key: schema if f"#/components/schemas/{key}" in parts else _closed(schema, parts)
         for key, schema in components["schemas"].items()
     }
     return jsonschema_rs.Draft202012Validator(
-        {"$ref": f"#/components/schemas/{name}", "components": {"schemas": closed}}
+        _closed({"$ref": f"#/components/schemas/{name}"}, parts) | {"components": {"schemas": closed}}
     )
 
 
@@ -103,13 +108,16 @@ def _all_of_refs(schema: Any) -> set[str]:
     return own.union(*map(_all_of_refs, schema.values()))
 
 
-def _closed(schema: Any) -> Any:
+def _closed(schema: Any, parts: set[str]) -> Any:
     if isinstance(schema, list):
-        return [_closed(entry) for entry in schema]
+        return [_closed(entry, parts) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: value if key == "allOf" else _closed(value) for key, value in schema.items()}
-    names_fields = isinstance(schema.get("properties"), dict) or "allOf" in schema
+    closed = {key: value if key == "allOf" else _closed(value, parts) for key, value in schema.items()}
+    # What is a part somewhere is a whole here, where it stands alone: a chat's message, say.
+    names_fields = (
+        isinstance(schema.get("properties"), dict) or "allOf" in schema or schema.get("$ref") in parts
+    )
     if names_fields and "additionalProperties" not in schema:
         closed["unevaluatedProperties"] = False
     # Of OpenAPI 3.0, in a document that says it is 3.1.

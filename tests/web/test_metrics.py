@@ -103,33 +103,6 @@ def test_an_answer_is_timed_and_its_tokens_counted(house: Appliance) -> None:
     assert [after - earlier for earlier, after in zip(streamed, whole, strict=True)] == [1, 0, 1, 8]
 
 
-def test_the_figures_are_those_of_the_status(house: Appliance) -> None:
-    under_way = ("waiting", "reading", "findable_words")  # by what other tests have dropped
-    house.until(lambda: not any(house.get("/status")[1]["documents"][state] for state in under_way))
-    found: dict[str, Any] = {}
-    status: dict[str, Any] = {}
-
-    def at_rest() -> bool:
-        """A file may be read at any moment: the status is the same before and after the figures."""
-        nonlocal found, status
-        before = house.get("/status")[1]
-        found, status = families(house), house.get("/status")[1]
-        return all(before[part] == status[part] for part in ("documents", "chunks", "indexes"))
-
-    house.until(at_rest)
-    states = {one.labels["state"]: one.value for one in found["almanac_documents"].samples}
-    assert states == status["documents"]
-    assert value(found, "almanac_chunks", "almanac_chunks") == status["chunks"]
-    for index, what in (("lexical", "chunks"), ("vector", "vectors")):
-        entries = value(found, "almanac_index_entries", "almanac_index_entries", index=index)
-        assert entries == status["indexes"][index][what]
-        assert value(found, "almanac_index_size_bytes", "almanac_index_size_bytes", index=index) > 0
-    model = {one.labels["state"]: one.value for one in found["almanac_model_state"].samples}
-    assert [state for state, one in model.items() if one] == [status["model"]["state"]]
-    assert value(found, "process_resident_memory_bytes", "process_resident_memory_bytes") > 2**25
-    assert value(found, "almanac_ready", "almanac_ready") == status["ready"]
-
-
 def test_histograms_are_consistent(house: Appliance) -> None:
     for family in families(house).values():
         if family.type != "histogram":
@@ -249,3 +222,36 @@ def test_a_house_writes_no_line_a_request_unless_it_is_told_to(house: Appliance)
     for _ in range(5):
         house.get("/api/search", q="water")
     assert (house.folder / "serve.log").stat().st_size == written
+
+
+def test_the_figures_are_those_of_the_status(talkative: Appliance) -> None:
+    house = talkative
+    under_way = ("waiting", "reading", "findable_words")  # by what other tests have dropped
+    house.until(lambda: not any(house.get("/status")[1]["documents"][state] for state in under_way))
+    found: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+    def at_rest() -> bool:
+        """A file may be read at any moment: the status is the same before and after the figures."""
+        nonlocal found, status
+        before = house.get("/status")[1]
+        found, status = families(house), house.get("/status")[1]
+        return all(before[part] == status[part] for part in ("documents", "chunks", "indexes"))
+
+    gone = house.drop("garden/soon-gone.md", "# Gone\n\nA document that is missing still has its chunks.\n")
+    house.until_state("garden/soon-gone.md", "findable")
+    gone.rename(gone.with_name(".hidden"))
+    house.request("POST", "/api/scan")
+    house.until_state("garden/soon-gone.md", "missing")
+    house.until(at_rest)
+    states = {one.labels["state"]: one.value for one in found["almanac_documents"].samples}
+    assert states == status["documents"]
+    assert value(found, "almanac_chunks", "almanac_chunks") == status["chunks"]
+    for index, what in (("lexical", "chunks"), ("vector", "vectors")):
+        entries = value(found, "almanac_index_entries", "almanac_index_entries", index=index)
+        assert entries == status["indexes"][index][what]
+        assert value(found, "almanac_index_size_bytes", "almanac_index_size_bytes", index=index) > 0
+    model = {one.labels["state"]: one.value for one in found["almanac_model_state"].samples}
+    assert [state for state, one in model.items() if one] == [status["model"]["state"]]
+    assert value(found, "process_resident_memory_bytes", "process_resident_memory_bytes") > 2**25
+    assert value(found, "almanac_ready", "almanac_ready") == status["ready"]

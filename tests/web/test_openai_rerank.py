@@ -9,6 +9,7 @@ import pytest
 from tests.cross_encoder import write_cross_encoder
 from tests.places import MODELS, embedding_model
 from tests.running import Appliance, running
+from tests.web.our_spec import assert_described, strict
 
 pytestmark = pytest.mark.models
 
@@ -50,6 +51,7 @@ def test_documents_come_back_best_first_with_their_index(reranking: Appliance) -
 def test_only_the_best_and_with_their_text_if_that_is_asked_for(reranking: Appliance) -> None:
     _, answer = reranking.post(RERANK, ASKED | {"top_n": 2, "return_documents": True})
     assert [result["document"]["text"] for result in answer["results"]] == ["light the stove", "the stove"]
+    assert_described(strict(reranking, RERANK, "application/json"), answer)
     assert len(reranking.post(RERANK, ASKED | {"top_n": 99})[1]["results"]) == 3
 
 

@@ -22,12 +22,15 @@ from web.waiting import reader_of
 
 pytestmark = pytest.mark.models
 SLOTS, PER_READER, IN_ALL = 2, 40, 100
+# The same is asked again and again, and is to wait every time.
 SETTINGS = f"""
 [llm]
 parallel = {SLOTS}
 [llm.queue]
 per_reader = {PER_READER}
 in_all = {IN_ALL}
+[llm.cache]
+capacity_mib = 0
 """
 NOTE = "# The kiln\n\nThe kiln called Vesper is fired every ninth day, and cooled for two days with its lid shut.\n"
 ASKED = {"question": "How often is the kiln called Vesper fired?"}
