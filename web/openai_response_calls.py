@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from library.errors import InvalidRequest
+from llm.library_tools import TOOLS
 from llm.tools import ToolCall
 from web.openai_messages import RESPONSE_PARTS, Message, text_of
 
@@ -64,3 +65,17 @@ def result_message(item: dict[str, Any], where: str, called: set[str]) -> Messag
         "tool_call_id": id_,
         "content": text_of(output, f"{where}.output", RESPONSE_PARTS),
     }
+
+
+def told_tool(given: dict[str, Any]) -> dict[str, Any]:
+    """A tool of a request, as its response has it: the library's own as the functions that they are."""
+    own = TOOLS.get(str(given.get("type")))
+    if own is not None:
+        given = {"type": "function"} | own.shape()["function"]
+    return {"parameters": None, "strict": None} | given
+
+
+def told_choice(given: str | dict[str, Any] | None) -> str | dict[str, Any]:
+    if isinstance(given, dict) and given.get("type") in TOOLS:
+        return {"type": "function", "name": given["type"]}
+    return given or "auto"

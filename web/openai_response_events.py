@@ -14,7 +14,7 @@ import msgspec
 from llm.events import AnswerEvent, Done, Failed, Usage
 from llm.tools import Called, Thought
 from web.openai_library import LibraryText
-from web.openai_response_calls import CallItems
+from web.openai_response_calls import CallItems, told_choice, told_tool
 from web.openai_response_parameters import ResponseParameters
 from web.problems import failed_status
 
@@ -94,11 +94,8 @@ class ResponseWritten:
             "store": False,
             "temperature": asked.temperature,
             "text": {"format": msgspec.to_builtins(asked.format)},
-            "tool_choice": (asked.tool_choice or "auto") if asked.tools else "none",
-            "tools": [
-                ({"parameters": None, "strict": None} if tool.get("type") == "function" else {}) | tool
-                for tool in asked.tools or ()
-            ],
+            "tool_choice": told_choice(asked.tool_choice) if asked.tools else "none",
+            "tools": [told_tool(tool) for tool in asked.tools or ()],
             "top_p": asked.top_p,
             "truncation": "disabled",
         }
