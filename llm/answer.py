@@ -29,7 +29,7 @@ from llm.served import ServedModel
 from llm.verdict import Verdict, verdict
 from search.analysis import terms
 from search.precedence import Precedence
-from search.query import Clause, Filters, Query, Term
+from search.query import Query, plain_query
 from search.retriever import Retriever
 from search.values import Passage
 
@@ -42,8 +42,6 @@ log = logging.getLogger(__name__)
 _RETRIEVED_PER_PASSAGE = 3
 _NOT_FOUND = "The library does not seem to hold anything on this."
 _NOT_CHOSEN = "The passages that were chosen do not seem to say anything on this."
-# A message to an assistant may be a whole page; its first words say what it is about.
-_MOST_SEARCHED_CHARACTERS = 2_000
 _NO_ROOM = "The question leaves no room for a passage in the model's context; ask it more briefly."
 _IN_ITS_OWN_WORDS = "\n\nThe library says:\n\n"
 
@@ -117,7 +115,7 @@ class Answerer:
             return self._retriever.passages(question.passages, question.text, measured=True), ()
         limit = self._passages * _RETRIEVED_PER_PASSAGE
         found = self._retriever.search(
-            question.query or _plain(question), limit=limit, join=False, rerank=True
+            question.query or plain_query(question.text, question.shelf), limit=limit, join=False, rerank=True
         )
         return _distinct(found.passages)[: self._passages], found.degraded
 
@@ -229,13 +227,6 @@ def told(error: AlmanacError, models: Models) -> str:
     if isinstance(error, ModelError) and models.stopping:
         return "Almanac is being stopped, and this answer with it. Ask again when it is back."
     return str(error)
-
-
-def _plain(question: Question) -> Query:
-    """The words of a question. Marks in it are its writer's own: a quotation there is no demand for a phrase."""
-    filters = Filters(shelves=(question.shelf,) if question.shelf else ())
-    words = question.text[:_MOST_SEARCHED_CHARACTERS].split()
-    return Query(" ".join(words), tuple(Clause((Term(word),)) for word in words), filters)
 
 
 def _distinct(passages: Sequence[Passage]) -> tuple[Passage, ...]:

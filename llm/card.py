@@ -16,7 +16,7 @@ import msgspec
 from library.errors import ModelFileInvalid
 from llm.architectures import ENCODERS, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
 from llm.ggml import quantisation
-from llm.gguf import Header, Listed, printable, read_header
+from llm.gguf import TEMPLATE, Header, Listed, printable, read_header
 
 # As the engine's own tools name the parts: the first is given, the others are found.
 PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -78,6 +78,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     size_bytes: int  # of all parts together
     parts: int = 1
     engine: str | None = None  # None: the default
+    tools: bool = False  # its chat template has a place for tools
 
     @property
     def order(self) -> tuple[bool, bool]:
@@ -114,7 +115,7 @@ def inspect(path: Path) -> ModelCard:
         name=first.text("general.name"),
         licence=first.text("general.license"),
         context_tokens=first.whole(f"{architecture}.context_length"),
-        template=bool(first.text("tokenizer.chat_template")),
+        template=bool(first.text(TEMPLATE)),
         quantisation=quantisation(first.facts.get("general.file_type"), _values(headers)),
         parameters=sum(_values(headers).values()),
         tensors=tensors,
@@ -124,6 +125,7 @@ def inspect(path: Path) -> ModelCard:
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
         engine=CTRANSFORMERS if first.text(ENGINE_KEY) == CTRANSFORMERS else None,
+        tools=bool(re.search(r"\btools\b", str(first.facts.get(TEMPLATE, "")))),
     )
 
 

@@ -42,6 +42,8 @@ MAX_LISTED = 1_024  # a list with more is not short: one number a layer is what 
 MAX_HEADER_BYTES = 256 * 2**20
 MAX_KEY_BYTES = 512
 MAX_TEXT_BYTES = 1_024
+TEMPLATE = "tokenizer.chat_template"  # a text of several thousand; what it speaks of stands anywhere in it
+MAX_TEMPLATE_BYTES = 2**17
 MAX_NAME_BYTES = 63  # of a tensor; GGML_MAX_NAME with its closing zero
 WINDOW_BYTES = 2**18
 
@@ -174,8 +176,9 @@ class _Reader:
             facts[key] = self._scalar(SCALARS[kind])
         elif kind == STRING:
             length = self._count()
-            facts[key] = self._take(min(length, MAX_TEXT_BYTES)).decode("utf-8", "replace")
-            self._skip(length - min(length, MAX_TEXT_BYTES))
+            kept = min(length, MAX_TEMPLATE_BYTES if key == TEMPLATE else MAX_TEXT_BYTES)
+            facts[key] = self._take(kept).decode("utf-8", "replace")
+            self._skip(length - kept)
         elif kind == ARRAY:
             facts[key] = self._list()
         else:

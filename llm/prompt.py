@@ -55,13 +55,13 @@ def passage_text(passage: Passage) -> str:
 
 def _messages(question: str, turns: list[Message], passages: Sequence[Passage]) -> list[Message]:
     quoted = "\n\n".join(
-        f"[{n}] {_defused(passage_text(passage))}" for n, passage in enumerate(passages, start=1)
+        f"[{n}] {defused(passage_text(passage))}" for n, passage in enumerate(passages, start=1)
     )
     asked = f"Passages:\n\n{quoted}\n\n{question}"
     return [{"role": "system", "content": _INSTRUCTIONS}, *turns, {"role": "user", "content": asked}]
 
 
-def _defused(text: str) -> str:
+def defused(text: str) -> str:
     """Keep a book from forging the marks by which a chat template tells who speaks."""
     return (
         text.replace("<|", "< |").replace("|>", "| >").replace("[INST", "[ INST").replace("[/INST", "[ /INST")

@@ -289,3 +289,10 @@ def _plainly(lexeme: Lexeme) -> str:
 
 def _short(text: str, longest: int = 40) -> str:
     return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def plain_query(text: str, shelf: str | None = None) -> Query:
+    """The words of a text, of a long one the first. Marks in it are its writer's own: nothing is an operator."""
+    words = text[:_MOST_CHARACTERS].split()
+    filters = Filters(shelves=(shelf,) if shelf else ())
+    return Query(" ".join(words), tuple(Clause((Term(word),)) for word in words), filters)

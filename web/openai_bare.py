@@ -10,6 +10,8 @@ the engine counts the first alone.
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from http import HTTPStatus
@@ -36,6 +38,16 @@ Body = dict[str, Any]
 Batches = AsyncGenerator[list[bytes], None]
 
 
+def new_head(kind: str, model_id: str) -> Body:
+    """What every object and chunk of one completion begins with."""
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model_id,
+    }
+
+
 def bodies_of(body: Body, *, n: int) -> list[Body]:
     """One body for each of `n` choices; with a seed, each has a seed of its own."""
     seed = body.get("seed")
@@ -53,9 +65,10 @@ async def whole(
     *,
     n: int,
     headers: dict[str, str],
+    of_library: bool = False,
 ) -> Response[Any]:
     """Every choice of `bodies` in one object; `n` of them in a row belong to one prompt."""
-    repeat = await repeat_of(request, house, model)
+    repeat = await repeat_of(request, house, model, of_library=of_library)
     headers = headers | repeat.headers
     if repeat.found is not None:
         return Response(whole_again(repeat.found), headers=headers)
@@ -87,13 +100,14 @@ async def streamed(
     batches_of: Callable[[Engine], Batches],
     *,
     headers: dict[str, str],
+    of_library: bool = False,
 ) -> Stream:
     """The chunks as server-sent events.
 
     The first bytes are awaited here, so that a request refused at once is an
     HTTP error and not a stream that begins with one.
     """
-    repeat = await repeat_of(request, house, model)
+    repeat = await repeat_of(request, house, model, of_library=of_library)
     written = _passed_on(house, model, batches_of, reader_of(request))
     _, stream = await begun(request, chunks(repeat, written))
     return Stream(stream, media_type="text/event-stream", headers=STREAM_HEADERS | headers | repeat.headers)
@@ -142,8 +156,9 @@ async def reshaped(
                 for chunk in map(msgspec.json.decode, batch):
                     counted = chunk.pop("usage", None) or counted
                     head = head or {
-                        name: chunk.get(name)
+                        name: chunk[name]
                         for name in ("id", "object", "created", "model", "system_fingerprint")
+                        if name in chunk
                     }
                     for choice in chunk["choices"]:
                         choice["index"] = index

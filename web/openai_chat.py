@@ -28,6 +28,8 @@ from web.openai_messages import check_messages, question, spoken
 from web.openai_models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai_parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
 from web.openai_shapes import ChatChunk, ChatCompletion
+from web.openai_tool_chat import with_tools, without_tools
+from web.openai_tools import offer
 from web.problems import failed_problem, failed_status, openai_error
 from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
@@ -115,13 +117,18 @@ async def _bare_model(
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     body["messages"] = spoken(asked.messages)
     headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
+    model = house.models.named(asked.model)
+    offered = offer(asked.tools, asked.tool_choice, asked.parallel_tool_calls, nested=True)
     if asked.reasoning_effort:
         given = data.get("chat_template_kwargs")
         own = given if isinstance(given, dict) else {}
         body["chat_template_kwargs"] = reasoning_kwargs(asked.reasoning_effort) | own
+    if offered is not None:
+        return await with_tools(request, house, model, body, asked, offered, headers)
+    body = without_tools(house, model, body)
     if asked.logprobs:
         body["top_logprobs"] = max(asked.top_logprobs or 0, 1)  # without, the engine tells twenty
-    n, model = asked.n or 1, house.models.named(asked.model)
+    n = asked.n or 1
     bodies = bodies_of(body, n=n)
 
     def shaped(choice: dict[str, Any]) -> None:

@@ -12,18 +12,13 @@ from typing import Any
 import msgspec
 
 from llm.events import AnswerEvent, Done, Failed, Usage
+from llm.tools import Called, Thought
 from web.openai_library import LibraryText
+from web.openai_response_calls import CallItems, told_choice, told_tool
 from web.openai_response_parameters import ResponseParameters
 from web.problems import failed_status
 
-
-class Thought(msgspec.Struct, frozen=True, tag="thought"):
-    """What the model says to itself before it answers."""
-
-    text: str
-
-
-WrittenEvent = AnswerEvent | Thought
+WrittenEvent = AnswerEvent | Thought | Called
 
 
 class ResponseWritten:
@@ -35,7 +30,8 @@ class ResponseWritten:
         self._status = "in_progress"
         self._failed: Failed | None = None
         self._done: Done | None = None
-        self._begun = False  # the message, which follows the thoughts
+        self._begun = self._ended = False  # the message, which follows the thoughts
+        self._calls = CallItems()  # last
 
     def begin(self) -> Iterator[dict[str, Any]]:
         yield {"type": "response.created", "response": self.response()}
@@ -45,13 +41,18 @@ class ResponseWritten:
         if isinstance(event, Thought):
             yield from self._think(event.text)
             return
+        if isinstance(event, Called):
+            yield from self._end_thought()
+            yield from self._end_message("completed")
+            yield from self._calls.add(event.calls, first_index=len(self._output()))
+            return
         if isinstance(event, Failed):
             self._status, self._failed = "failed", event
             yield {"type": "response.failed", "response": self.response()}
             return
         before = len(self._text.marks)
         piece = self._text.add(event)
-        if piece or isinstance(event, Done):
+        if piece or (isinstance(event, Done) and not self._calls.items):
             yield from self._begin_message()
         if piece:
             yield self._about("response.output_text.delta", content_index=0, delta=piece, logprobs=[])
@@ -87,14 +88,14 @@ class ResponseWritten:
             "metadata": {},
             "model": asked.model,
             "output": self._output(),
-            "parallel_tool_calls": False,
+            "parallel_tool_calls": bool(asked.tools) and asked.parallel_tool_calls is not False,
             "previous_response_id": None,
             "reasoning": {"effort": asked.reasoning and asked.reasoning.effort, "summary": None},
             "store": False,
             "temperature": asked.temperature,
             "text": {"format": msgspec.to_builtins(asked.format)},
-            "tool_choice": "none",
-            "tools": [],
+            "tool_choice": told_choice(asked.tool_choice) if asked.tools else "none",
+            "tools": [told_tool(tool) for tool in asked.tools or ()],
             "top_p": asked.top_p,
             "truncation": "disabled",
         }
@@ -110,11 +111,16 @@ class ResponseWritten:
         return [{"type": "url_citation"} | source | mark for mark, source in marks]
 
     def _output(self) -> list[dict[str, Any]]:
-        thought = [self._thought_item(done=self._begun)] if self._thought else []
-        return thought + ([self._message()] if self._begun else [])
+        thought = [self._thought_item(done=self._thought_done)] if self._thought else []
+        return thought + ([self._message()] if self._begun else []) + self._calls.items
+
+    @property
+    def _thought_done(self) -> bool:
+        return self._begun or bool(self._calls.items) or self._status != "in_progress"
 
     def _message(self, *, empty: bool = False) -> dict[str, Any]:
         status = self._status if self._status in ("in_progress", "completed") else "incomplete"
+        status = "completed" if self._ended else status
         content = [] if empty else [self._part()]
         return {
             "id": self._message_id,
@@ -160,33 +166,38 @@ class ResponseWritten:
         self._thought += piece
         yield {"type": "response.reasoning_text.delta", **about, "delta": piece}
 
-    def _begin_message(self) -> Iterator[dict[str, Any]]:
-        if self._begun:
-            return
-        at = 0
-        if self._thought:
+    def _end_thought(self) -> Iterator[dict[str, Any]]:
+        if self._thought and not self._begun:
             about = {"item_id": self._thought_id, "output_index": 0, "content_index": 0}
             yield {"type": "response.reasoning_text.done", **about, "text": self._thought}
             item = self._thought_item(done=True)
             yield {"type": "response.output_item.done", "output_index": 0, "item": item}
-            at = 1
+
+    def _begin_message(self) -> Iterator[dict[str, Any]]:
+        if self._begun:
+            return
+        yield from self._end_thought()
         self._begun = True
         item = self._message(empty=True)
+        at = 1 if self._thought else 0
         yield {"type": "response.output_item.added", "output_index": at, "item": item}
         part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
         yield self._about("response.content_part.added", content_index=0, part=part)
 
-    def _end(self, done: Done) -> Iterator[dict[str, Any]]:
-        self._done = done
-        self._status = "incomplete" if done.finish_reason == "length" else "completed"
+    def _end_message(self, status: str) -> Iterator[dict[str, Any]]:
+        if not self._begun or self._ended:
+            return
+        self._ended = status == "completed"
         text = self._text.text
         yield self._about("response.output_text.done", content_index=0, text=text, logprobs=[])
         yield self._about("response.content_part.done", content_index=0, part=self._part())
-        yield {
-            "type": "response.output_item.done",
-            "output_index": 1 if self._thought else 0,
-            "item": self._message(),
-        }
+        at = 1 if self._thought else 0
+        yield {"type": "response.output_item.done", "output_index": at, "item": self._message()}
+
+    def _end(self, done: Done) -> Iterator[dict[str, Any]]:
+        self._done = done
+        self._status = "incomplete" if done.finish_reason == "length" else "completed"
+        yield from self._end_message(self._status)
         yield {"type": f"response.{self._status}", "response": self.response()}
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, post
 from litestar.datastructures import State
 from litestar.params import Body
@@ -18,6 +17,7 @@ from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
 from llm.answer import told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
 from llm.served import ServedModel
+from llm.tools import Ended, Said, Writing
 from web.api import STREAM_HEADERS, require_json, server_sent
 from web.house import House
 from web.leaving import unless_gone
@@ -26,9 +26,11 @@ from web.openai_library import LibraryText
 from web.openai_messages import Message, question
 from web.openai_models import ModelKind, asked_model, shelf_of
 from web.openai_parameters import ignored, parameters, refuse
-from web.openai_response_events import ResponseWritten, Thought, WrittenEvent
-from web.openai_response_parameters import REFUSED, ResponseParameters, engine_body, input_messages
+from web.openai_response_events import ResponseWritten, WrittenEvent
+from web.openai_response_parameters import REFUSED, ResponseParameters, input_messages
 from web.openai_response_shapes import ResponseAnswer, ResponseEvent
+from web.openai_response_tools import Conversation, conversation
+from web.openai_tools import asks_library
 from web.problems import failed_problem
 from web.repeated import events as repeated_events
 from web.repeated import repeat_of
@@ -58,8 +60,10 @@ async def responses(
     if kind is ModelKind.LIBRARY:
         events = _library_events(house, asked, messages, reader_of(request))
     else:
-        events = _model_events(house, model, engine_body(asked, messages), reader_of(request))
-    repeat = await repeat_of(request, house, model, of_library=kind is ModelKind.LIBRARY, seeded=False)
+        asking = conversation(house, model, asked, messages)
+        events = _model_events(house, model, asking, reader_of(request))
+    of_library = kind is ModelKind.LIBRARY or asks_library(asked.tools)
+    repeat = await repeat_of(request, house, model, of_library=of_library, seeded=False)
     headers, events = headers | repeat.headers, repeated_events(repeat, events)
     if not asked.stream:
         return await unless_gone(request, _whole(request, house, events, written, headers))
@@ -93,26 +97,10 @@ def _library_events(
     return house.answerer.answer(put)
 
 
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-    usage: Usage | None = None
-
-
 async def _model_events(
-    house: House, model: ServedModel, body: dict[str, Any], reader: str
+    house: House, model: ServedModel, conversation: Conversation, reader: str
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
-    decoder = msgspec.json.Decoder(_Chunk)
     finish_reason, usage, begun = "stop", Usage(), False
     try:
         with model.place(reader) as place:
@@ -120,18 +108,17 @@ async def _model_events(
                 begun = True
                 yield Waiting(position)
             engine = await model.engine_back()
-            async with aclosing(engine.stream(body)) as payloads:
-                async for payload in payloads:
-                    chunk = decoder.decode(payload)
-                    usage = chunk.usage or usage
-                    for choice in chunk.choices:
-                        finish_reason = choice.finish_reason or finish_reason
-                        if choice.delta.reasoning_content:
-                            begun = True
-                            yield Thought(choice.delta.reasoning_content)
-                        if choice.delta.content:
-                            begun = True
-                            yield Token(choice.delta.content)
+            async with aclosing(conversation(engine)) as events:
+                async for event in events:
+                    if isinstance(event, Ended):
+                        finish_reason, usage = event.finish_reason, event.usage
+                        continue
+                    if isinstance(event, Writing):
+                        if not begun:
+                            yield Token("")  # the stream begins, and says nothing yet
+                    else:
+                        yield Token(event.text) if isinstance(event, Said) else event
+                    begun = True
     except InvalidRequest as error:
         if begun:
             yield Failed(error.code, told(error, house.models))

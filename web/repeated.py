@@ -23,9 +23,9 @@ from library.errors import ModelUnavailable
 from llm.events import AnswerKind, Citation, Done, PassagesFound, Token, Waiting
 from llm.response_cache import ResponseCache, Sources
 from llm.served import ServedModel
+from llm.tools import Called, Thought
 from web.api import server_sent
 from web.house import House
-from web.openai_response_events import Thought
 from web.waiting import reader_of
 
 Event = TypeVar("Event")
@@ -34,7 +34,7 @@ CACHE_HEADER = "almanac-cache"
 DONE = b"data: [DONE]\n\n"
 
 _RANDOM_SEED = 2**32 - 1  # to the engine, and what -1 becomes: another answer every time
-_Kept = PassagesFound | Token | Citation | Done | Thought
+_Kept = PassagesFound | Token | Citation | Done | Thought | Called
 _EVENTS = msgspec.msgpack.Decoder(tuple[_Kept, ...])
 _PIECES = msgspec.msgpack.Decoder(tuple[bytes, ...])
 

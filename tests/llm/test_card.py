@@ -40,6 +40,20 @@ def refusal(file: Path, content: bytes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("template", "tools"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", False),
+        ("{# toolset #}" * 400 + "{%- if tools %}{{ tools | tojson }}{% endif %}", True),
+        ("x" * 2**18 + "tools", False),  # beyond what is read of it
+    ],
+)
+def test_a_template_that_has_a_place_for_tools_is_known_by_it(file, template, tools):
+    file.write_bytes(gguf((*KEYS[:1], said("tokenizer.chat_template", template))))
+    card = inspect(file)
+    assert (card.template, card.tools) == (True, tools)
+
+
 @pytest.mark.models
 def test_the_starter_model_is_a_chat_model():
     card = inspect_chat_model(chat_model())

@@ -8,11 +8,12 @@ import openai
 import pytest
 
 from llm.events import AnswerKind, Done, Failed, Token, Usage
+from llm.tools import Thought
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid, assert_valid_event
 from web.openai_library import LibraryText
 from web.openai_parameters import parameters
-from web.openai_response_events import ResponseWritten, Thought
+from web.openai_response_events import ResponseWritten
 from web.openai_response_parameters import ResponseParameters
 
 RESPONSES = "/v1/responses"
@@ -166,13 +167,14 @@ def test_a_format_binds_the_model(client: openai.OpenAI, model: str) -> None:
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "p"}}, "prompt"),
         ({"background": True}, "background"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": 5}, "input"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
-        ({"input": [{"type": "function_call_output", "call_id": "a", "output": "b"}]}, "input[0].type"),
+        ({"input": [{"type": "function_call_output", "call_id": "a", "output": "b"}]}, "input[0].call_id"),
+        ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": [{"role": "wizard", "content": "a"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": None}]}, "input[0].content"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
