@@ -20,7 +20,6 @@ from tests.web.busy import load
 
 # The first test that asks for it waits until the client is installed.
 pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]
-tools = pytest.mark.xfail(reason="a demanded tool is not always called yet", strict=True)
 MATERIAL = Path(__file__).parent / "material.json"
 
 
@@ -71,7 +70,6 @@ def test_all_that_the_official_client_is_for(official: Node, house: Appliance) -
     house.until(lambda: load(house)["running"] == 0, 5)  # what was left in the middle is not gone on with
 
 
-@tools
 def test_tools(official: Node, house: Appliance) -> None:
     assert len(official.run("tools.test.mjs", house)) == 8
 

@@ -19,7 +19,6 @@ from tests.running import Appliance
 from tests.web.busy import load
 
 pytestmark = pytest.mark.models
-demanded = pytest.mark.xfail(reason="a demanded tool is not always called yet", strict=True)
 HELLO: Any = [{"role": "user", "content": "Say hello."}]
 ENDLESS: Any = {"max_tokens": 3000, "extra_body": {"ignore_eos": True}}
 
@@ -68,7 +67,7 @@ def test_a_chat_whole_and_streamed(
 
 @pytest.mark.parametrize(
     "choice",
-    ["auto", "none", pytest.param("required", marks=demanded), pytest.param("named", marks=demanded)],
+    ["auto", "none", "required", "named"],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_tools(
