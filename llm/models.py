@@ -37,6 +37,8 @@ _QUIET_S = 3.0  # a file that was written to within this time is still being cop
 TENURE = 2.0
 _LONGEST_TENURE_S = 60.0
 _PATIENCE_S = 600  # for answers under way, before a model is unloaded all the same
+# What a file was to its host may be true no longer once there is another in its place.
+_OF_ANOTHER_FILE = frozenset({ModelState.READY, ModelState.FAILED, ModelState.ABSENT})
 _CLOSING = "Almanac is being stopped. Ask again when it is back."
 
 
@@ -216,7 +218,8 @@ class Models:
     def _bring(self, model: ServedModel, *, insisted: bool = False) -> asyncio.Task[None]:
         if model not in self._bringing:
             model.problem = None
-            model.turns.hold()
+            if model.state is not ModelState.READY:  # who asks one that is there has nothing to wait for
+                model.turns.hold()
             self._bringing[model] = self._begin(self._brought(model))
         if insisted:
             self._insisted.add(model)
@@ -231,7 +234,8 @@ class Models:
         model.problem = None
         model.turns.hold()
         try:
-            await self._make_room(model)
+            if not model.loaded:  # else it has its room, and would be counted beside itself
+                await self._make_room(model)
             began = self._clock()
             await model.host.start()
             await model.host.settled.wait()
@@ -239,6 +243,9 @@ class Models:
         except ModelUnavailable as error:
             model.problem = str(error)
             log.warning("%s", error)
+        except Exception:
+            model.problem = f"The chat model {model.id} could not be loaded: something unforeseen happened."
+            log.exception("A chat model could not be loaded.")
         else:
             model.was_ready, model.ready_at = True, self._clock()
             model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
@@ -349,7 +356,7 @@ class Models:
         for file in [file for file in self._unsettled if _quiet(file)]:
             self._unsettled.discard(file)
             served = self._files.get(file)
-            if served is not None and served.host.state in {ModelState.READY, ModelState.FAILED}:
+            if served is not None and served.host.state in _OF_ANOTHER_FILE:
                 log.info("The chat model %s is loaded anew: its file has changed.", served.id)
                 self._begin(self._anew(served))
             elif self.default.state is ModelState.ABSENT:
@@ -357,7 +364,13 @@ class Models:
                 if self.default.file is not None:
                     self._bring(self.default)
         for file, served in list(self._files.items()):
-            if served is not self.default and not served.loaded and not served.busy and not file.exists():
+            if (
+                served is not self.default
+                and served not in self._bringing
+                and not served.loaded
+                and not served.busy
+                and not file.exists()
+            ):
                 del self._files[file]
 
     async def _anew(self, model: ServedModel) -> None:

@@ -40,7 +40,7 @@ class FakeHost:
         return self.engine()
 
     async def start(self) -> None:
-        if self.state in {ModelState.READY, ModelState.ABSENT}:
+        if self.state is ModelState.READY or self.model_file is None:
             return
         self.settled.clear()
         self.state = ModelState.LOADING
@@ -268,6 +268,47 @@ def test_what_others_may_still_take_is_not_free(tmp_path, monkeypatch):
     run(play)
 
 
+def test_one_that_is_there_already_makes_nobody_go_and_keeps_nobody_waiting(tmp_path, monkeypatch):
+    scene = Scene(tmp_path, at_once=9, memory_bytes=0)
+    for name in "ab":
+        scene.put(name)
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            house.bring("b")
+            await ready(house.named("b"))
+            monkeypatch.setattr(under_test, "free_memory", lambda: 0)  # the two have all of it
+            house.bring("b")
+            async with asyncio.timeout(1), house.named("b").turn("Ann"), house.default.turn("Ann"):
+                pass
+            await until(lambda: not house._bringing)
+            assert house.named("b").problem is None
+            assert scene.events == ["loaded a", "loaded b"]
+
+    run(play)
+
+
+def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monkeypatch):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+
+            def gone(file: Path) -> Any:
+                raise PermissionError(13, "Permission denied", str(file))
+
+            monkeypatch.setattr(under_test, "inspect_chat_model", gone)
+            with pytest.raises(ModelUnavailable, match="unforeseen") as told:
+                async with asyncio.timeout(1), house.named("b").turn("Ann"):
+                    pass
+            assert str(scene.folder) not in str(told.value)
+            monkeypatch.undo()
+            async with asyncio.timeout(1), house.named("b").turn("Ann") as engine:
+                assert engine == "b"
+
+    run(play)
+
+
 def test_nothing_is_loaded_by_requests_where_that_is_not_wished(tmp_path):
     scene = Scene(tmp_path, on_demand=False)
     for name in "ab":
@@ -416,6 +457,11 @@ def test_a_model_whose_file_changes_is_loaded_anew_and_one_whose_file_goes_is_fo
             os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
             await house._look()
             await until(lambda: scene.events == ["loaded a", "stopped a", "loaded a"])
+            house.named("c").host.state = ModelState.ABSENT  # asked for while its file was being replaced
+            scene.put("c").write_bytes(WHOLE + b"\0")
+            os.utime(scene.folder / "c.gguf", (time.time() - 30,) * 2)
+            await house._look()
+            await until(lambda: "loaded c" in scene.events)
             house.named("b")
             (scene.folder / "b.gguf").unlink()
             await house._look()
