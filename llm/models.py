@@ -289,8 +289,10 @@ class Models:
 
     def _needs(self, model: ServedModel) -> Footprint:
         assert model.file is not None
+        # A large vocabulary takes a tenth of a second to be read, and everybody waits for it.
+        known = (listed.card for listed in self._registry.files() if listed.file == model.file)
         try:
-            return footprint(inspect_chat_model(model.file), self._registry.slots)
+            return footprint(next(known, None) or inspect_chat_model(model.file), self._registry.slots)
         except ModelFileInvalid:  # said when it is started
             return Footprint(0, 0, 0)
 

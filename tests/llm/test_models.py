@@ -294,10 +294,10 @@ def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monke
         async with scene.house() as house:
             await ready(house.default)
 
-            def gone(file: Path) -> Any:
-                raise PermissionError(13, "Permission denied", str(file))
+            def gone(*_: object) -> Any:
+                raise PermissionError(13, "Permission denied", str(scene.folder))
 
-            monkeypatch.setattr(under_test, "inspect_chat_model", gone)
+            monkeypatch.setattr(under_test, "footprint", gone)
             with pytest.raises(ModelUnavailable, match="unforeseen") as told:
                 async with asyncio.timeout(1), house.named("b").turn("Ann"):
                     pass
@@ -305,6 +305,17 @@ def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monke
             monkeypatch.undo()
             async with asyncio.timeout(1), house.named("b").turn("Ann") as engine:
                 assert engine == "b"
+
+    run(play)
+
+
+def test_room_is_made_without_reading_files_that_are_known(scene, monkeypatch):
+    async def play():
+        monkeypatch.setattr(under_test, "inspect_chat_model", lambda file: pytest.fail(f"{file} was read"))
+        async with scene.house() as house:
+            await ready(house.default)
+            async with house.named("b").turn("Ann"):
+                pass
 
     run(play)
 

@@ -75,12 +75,13 @@ class Play:
         self.hosts: list[FickleHost] = []
         self.inside: dict[str, int] = dict.fromkeys(NAMES, 0)
         self.faults: list[str] = []
-        monkeypatch.setattr(under_test, "inspect_chat_model", self._inspected)
+        self._footprint = under_test.footprint
+        monkeypatch.setattr(under_test, "footprint", self._needed)
 
-    def _inspected(self, file: Path) -> Any:
+    def _needed(self, card: Any, slots: Any) -> Any:
         if self.dice.random() < 0.03:
             raise OSError("the disk is gone")
-        return next(model.card for model in self.registry.files() if model.file == file)
+        return self._footprint(card, slots)
 
     def _open(self, file: Path | None) -> FickleHost:
         host = FickleHost(file, [], set())
