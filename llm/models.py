@@ -92,7 +92,8 @@ class Models:
         }
         self._moving = asyncio.Lock()
         self._bringing = dict[ServedModel, asyncio.Task[None]]()
-        self._insisted = set[ServedModel]()  # of those
+        self._insisted = set[ServedModel]()  # of those, as is
+        self._on_request = set[ServedModel]()  # which only those want who stand in the line
         self._tasks = set[asyncio.Task[None]]()
         self._unsettled = set[Path]()
         self.stopping = False
@@ -211,23 +212,32 @@ class Models:
                     raise ModelUnavailable(
                         f"{model.reason} Whoever runs Almanac can load it: `almanac models`."
                     )
-                self._bring(model)
+                self._bring(model, on_request=True)
             case _:
                 raise ModelUnavailable(model.host.reason or f"The chat model {model.id} cannot be asked.")
 
-    def _bring(self, model: ServedModel, *, insisted: bool = False) -> asyncio.Task[None]:
+    def _bring(
+        self, model: ServedModel, *, insisted: bool = False, on_request: bool = False
+    ) -> asyncio.Task[None]:
         if model not in self._bringing:
             model.problem = None
             if model.state is not ModelState.READY:  # who asks one that is there has nothing to wait for
                 model.turns.hold()
             self._bringing[model] = self._begin(self._brought(model))
+            if on_request:
+                self._on_request.add(model)
+        if not on_request:
+            self._on_request.discard(model)
         if insisted:
             self._insisted.add(model)
         return self._bringing[model]
 
     async def _brought(self, model: ServedModel) -> None:
         async with self._moving:
-            await self._load(model)
+            if model in self._on_request and not model.turns.waiting:
+                self._brought_no_more(model)  # all have left: nobody makes room for them
+            else:
+                await self._load(model)
 
     async def _load(self, model: ServedModel) -> None:
         """To be called by whoever moves. Its line moves afterwards, or was turned away."""
@@ -251,11 +261,15 @@ class Models:
             model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
         finally:
             # Before anybody is told: who is turned away may well ask again at once.
-            self._bringing.pop(model, None)
-            self._insisted.discard(model)
+            self._brought_no_more(model)
         if model.problem is not None:
             model.turns.turn_away(ModelUnavailable(model.problem))
         model.turns.resume()
+
+    def _brought_no_more(self, model: ServedModel) -> None:
+        self._bringing.pop(model, None)
+        self._insisted.discard(model)
+        self._on_request.discard(model)
 
     async def _make_room(self, model: ServedModel) -> None:
         """Unload others, those that nobody asks and that were used longest ago first. Raises ModelUnavailable."""

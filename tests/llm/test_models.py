@@ -309,6 +309,29 @@ def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monke
     run(play)
 
 
+def test_nobody_makes_room_for_who_has_left(scene):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            async with house.default.turn("Ann"):
+                b = asyncio.create_task(leave(house.named("b"), "Bob"))
+                await until(lambda: house.default.draining)
+                c = asyncio.create_task(leave(house.named("c"), "Cid"))
+                await until(lambda: house.named("c").turns.waiting)
+                c.cancel()
+            await b
+            await until(lambda: not house._bringing)
+            assert scene.events == ["loaded a", "stopped a", "loaded b"]
+            async with asyncio.timeout(1), house.named("c").turn("Cid") as engine:
+                assert engine == "c"
+
+    async def leave(model: ServedModel, reader: str) -> None:
+        async with model.turn(reader):
+            pass
+
+    run(play)
+
+
 def test_room_is_made_without_reading_files_that_are_known(scene, monkeypatch):
     async def play():
         monkeypatch.setattr(under_test, "inspect_chat_model", lambda file: pytest.fail(f"{file} was read"))
