@@ -16,6 +16,7 @@ from llm.model_state import ModelState
 from llm.models import Models, Residence
 from llm.queue import QueueSettings
 from llm.registry import Registry
+from llm.remote import RemoteModel, RemoteSettings
 from llm.served import ServedModel
 from tests.llm.gguf_files import WHOLE
 
@@ -539,8 +540,6 @@ def test_what_is_said_of_all_lines_together_adds_up(tmp_path):
 
 
 def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
-    from llm.remote import RemoteModel, RemoteSettings
-
     scene = Scene(tmp_path)
     remote = RemoteModel(RemoteSettings(name="far", url="http://127.0.0.1:9"))
 
@@ -565,5 +564,15 @@ def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
                     do("far")
         finally:
             await house.stop()
+
+    run(play)
+
+
+def test_no_password_of_a_remote_engine_is_told():
+    async def play():
+        settings = RemoteSettings(name="big", url="http://ann:secret@gpu.lan:8000/v1?key=secret")
+        remote = RemoteModel(settings)
+        assert settings.shown == "http://gpu.lan:8000/v1"
+        assert "secret" not in f"{remote.reason} {remote.device}"
 
     run(play)
