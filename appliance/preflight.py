@@ -155,7 +155,7 @@ def _models(config: Config) -> Iterator[Finding]:
         yield Finding("models", Outcome.TIGHT, why)
     for remote in config.llm.remotes:
         trouble = asyncio.run(remote_trouble(remote))
-        says = f"{remote.name}: the engine at {remote.url} {trouble or 'answers.'}"
+        says = f"{remote.name}: the engine at {remote.shown} {trouble or 'answers.'}"
         yield Finding("remote", Outcome.TIGHT if trouble else Outcome.GO, says)
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
-from library.errors import ModelFileInvalid
+from library.errors import Busy, ModelFileInvalid
 
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 2**20
+_MOST_ASKING = 4
 
 # (size, time in ns) of each file
 Stamp = tuple[tuple[int, int], ...]
@@ -38,6 +39,8 @@ class Digests:
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
         self._lock = threading.Lock()
+        # One is read at a time, and few wait for it: who waits has a thread of all that there are.
+        self._taking, self._asking = threading.Lock(), threading.BoundedSemaphore(_MOST_ASKING)
         self._known = _read(memory) if memory else {}
 
     def known(self, files: Sequence[Path]) -> str | None:
@@ -50,9 +53,18 @@ class Digests:
             return None
 
     def take(self, files: Sequence[Path]) -> str:
-        """The same, read if need be: seconds for each gigabyte. Raises ModelFileInvalid."""
+        """The same, read if need be: seconds for each gigabyte. Raises ModelFileInvalid, and Busy where many ask."""
         if known := self.known(files):
             return known
+        if not self._asking.acquire(blocking=False):
+            raise Busy("Several model files are being read already. Ask again in a minute.")
+        try:
+            with self._taking:
+                return self.known(files) or self._taken(files)
+        finally:
+            self._asking.release()
+
+    def _taken(self, files: Sequence[Path]) -> str:
         try:
             before = _stamp(files)
             digest = _digest(files)

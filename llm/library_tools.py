@@ -22,6 +22,7 @@ from search.values import Passage
 _FOUND, _QUOTED = 4, 500  # passages a search tells, and characters of each
 _OPENED = 3_000
 _CONSIDERED = 12
+_STRAIGHT = str.maketrans("“”„", '"""')
 _NOTHING = "The library holds nothing on that."
 
 
@@ -115,6 +116,11 @@ class LibraryTools:
         return self._retriever.search(query, limit=_CONSIDERED, join=False, rerank=True).passages
 
 
+def _inside(text: str) -> str:
+    """As it can stand in a quotation: a book ends none by itself, to go on with another's name under it."""
+    return defused(text.translate(_STRAIGHT))
+
+
 def _told(quoted: Sequence[tuple[Passage, str]]) -> Consulted:
     if not quoted:
         return Consulted(_NOTHING)
@@ -122,5 +128,5 @@ def _told(quoted: Sequence[tuple[Passage, str]]) -> Consulted:
     for passage, text in quoted:
         excerpt = passage.excerpt
         where = " › ".join((excerpt.document.title, *excerpt.heading_path))
-        told.append(f"“{defused(text)}”\n({defused(where)}; passage {excerpt.id})")
+        told.append(f"“{_inside(text)}”\n({_inside(' '.join(where.split()))}; passage {excerpt.id})")
     return Consulted("\n\n".join(told), tuple(passage for passage, _ in quoted))

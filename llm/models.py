@@ -37,6 +37,8 @@ _QUIET_S = 3.0  # a file that was written to within this time is still being cop
 TENURE = 2.0
 _LONGEST_TENURE_S = 60.0
 _PATIENCE_S = 600  # for answers under way, before a model is unloaded all the same
+# What a file was to its host may be true no longer once there is another in its place.
+_OF_ANOTHER_FILE = frozenset({ModelState.READY, ModelState.FAILED, ModelState.ABSENT})
 _CLOSING = "Almanac is being stopped. Ask again when it is back."
 
 
@@ -90,7 +92,8 @@ class Models:
         }
         self._moving = asyncio.Lock()
         self._bringing = dict[ServedModel, asyncio.Task[None]]()
-        self._insisted = set[ServedModel]()  # of those
+        self._insisted = set[ServedModel]()  # of those, as is
+        self._on_request = set[ServedModel]()  # which only those want who stand in the line
         self._tasks = set[asyncio.Task[None]]()
         self._unsettled = set[Path]()
         self.stopping = False
@@ -209,29 +212,40 @@ class Models:
                     raise ModelUnavailable(
                         f"{model.reason} Whoever runs Almanac can load it: `almanac models`."
                     )
-                self._bring(model)
+                self._bring(model, on_request=True)
             case _:
                 raise ModelUnavailable(model.host.reason or f"The chat model {model.id} cannot be asked.")
 
-    def _bring(self, model: ServedModel, *, insisted: bool = False) -> asyncio.Task[None]:
+    def _bring(
+        self, model: ServedModel, *, insisted: bool = False, on_request: bool = False
+    ) -> asyncio.Task[None]:
         if model not in self._bringing:
             model.problem = None
-            model.turns.hold()
+            if model.state is not ModelState.READY:  # who asks one that is there has nothing to wait for
+                model.turns.hold()
             self._bringing[model] = self._begin(self._brought(model))
+            if on_request:
+                self._on_request.add(model)
+        if not on_request:
+            self._on_request.discard(model)
         if insisted:
             self._insisted.add(model)
         return self._bringing[model]
 
     async def _brought(self, model: ServedModel) -> None:
         async with self._moving:
-            await self._load(model)
+            if model in self._on_request and not model.turns.waiting:
+                self._brought_no_more(model)  # all have left: nobody makes room for them
+            else:
+                await self._load(model)
 
     async def _load(self, model: ServedModel) -> None:
         """To be called by whoever moves. Its line moves afterwards, or was turned away."""
         model.problem = None
         model.turns.hold()
         try:
-            await self._make_room(model)
+            if not model.loaded:  # else it has its room, and would be counted beside itself
+                await self._make_room(model)
             began = self._clock()
             await model.host.start()
             await model.host.settled.wait()
@@ -239,16 +253,23 @@ class Models:
         except ModelUnavailable as error:
             model.problem = str(error)
             log.warning("%s", error)
+        except Exception:
+            model.problem = f"The chat model {model.id} could not be loaded: something unforeseen happened."
+            log.exception("A chat model could not be loaded.")
         else:
             model.was_ready, model.ready_at = True, self._clock()
             model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
         finally:
             # Before anybody is told: who is turned away may well ask again at once.
-            self._bringing.pop(model, None)
-            self._insisted.discard(model)
+            self._brought_no_more(model)
         if model.problem is not None:
             model.turns.turn_away(ModelUnavailable(model.problem))
         model.turns.resume()
+
+    def _brought_no_more(self, model: ServedModel) -> None:
+        self._bringing.pop(model, None)
+        self._insisted.discard(model)
+        self._on_request.discard(model)
 
     async def _make_room(self, model: ServedModel) -> None:
         """Unload others, those that nobody asks and that were used longest ago first. Raises ModelUnavailable."""
@@ -282,8 +303,10 @@ class Models:
 
     def _needs(self, model: ServedModel) -> Footprint:
         assert model.file is not None
+        # A large vocabulary takes a tenth of a second to be read, and everybody waits for it.
+        known = (listed.card for listed in self._registry.files() if listed.file == model.file)
         try:
-            return footprint(inspect_chat_model(model.file), self._registry.slots)
+            return footprint(next(known, None) or inspect_chat_model(model.file), self._registry.slots)
         except ModelFileInvalid:  # said when it is started
             return Footprint(0, 0, 0)
 
@@ -349,7 +372,7 @@ class Models:
         for file in [file for file in self._unsettled if _quiet(file)]:
             self._unsettled.discard(file)
             served = self._files.get(file)
-            if served is not None and served.host.state in {ModelState.READY, ModelState.FAILED}:
+            if served is not None and served.host.state in _OF_ANOTHER_FILE:
                 log.info("The chat model %s is loaded anew: its file has changed.", served.id)
                 self._begin(self._anew(served))
             elif self.default.state is ModelState.ABSENT:
@@ -357,7 +380,13 @@ class Models:
                 if self.default.file is not None:
                     self._bring(self.default)
         for file, served in list(self._files.items()):
-            if served is not self.default and not served.loaded and not served.busy and not file.exists():
+            if (
+                served is not self.default
+                and served not in self._bringing
+                and not served.loaded
+                and not served.busy
+                and not file.exists()
+            ):
                 del self._files[file]
 
     async def _anew(self, model: ServedModel) -> None:

@@ -10,9 +10,11 @@ lists of different things hold one. It is for a model that failed before.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from typing import Any
+
+import msgspec
 
 from llm.patterns import writable
 from llm.schemas import SchemaRefused, recursive, target
@@ -20,6 +22,7 @@ from llm.schemas import SchemaRefused, recursive, target
 Node = dict[str, Any]
 
 _MOST_NODES = 4_000
+_MOST_WRITTEN = 2**20  # characters of values, names and patterns: each alternative has them again
 _MOST_VALUES = 1_000  # of an enum, as OpenAI has it: with 5,000 a call took four times as long
 _MOST_REPEATED, _MOST_CHARACTERS, _MOST_MULTIPLES = 64, 500, 100
 _DEEPEST_RECURSION = 3  # a small model that has begun does not end by itself
@@ -57,7 +60,7 @@ class _CutOff(Exception):
 class _Narrowing:
     def __init__(self, root: Node, name: str, *, tight: bool) -> None:
         self._root, self._name, self._tight = root, name, tight
-        self._nodes = 0
+        self._nodes = self._written = 0
         self._named: dict[tuple[str, int], str] = {}  # a reference at a level, and its definition's name
         self._recursive = recursive(root)
         self._level, self._deepest = 0, 1 if tight else _DEEPEST_RECURSION
@@ -92,13 +95,24 @@ class _Narrowing:
         name = self._named.setdefault((reference, level), f"{self._name}-{len(self._named) + 1}")
         return {"$ref": f"#/$defs/{name}"}
 
-    def of(self, schema: Any) -> Node:
-        self._nodes += 1
-        if self._nodes > _MOST_NODES:
+    def _spend(self, *, nodes: int = 0, written: int = 0) -> None:
+        """To be told before anything grows."""
+        self._nodes, self._written = self._nodes + nodes, self._written + written
+        if self._nodes > _MOST_NODES or self._written > _MOST_WRITTEN:
             raise SchemaRefused("", "is too large for a model to be held to.")
+
+    def _counted(self, node: Node) -> Node:
+        self._spend(written=len(msgspec.json.encode(node)))
+        return node
+
+    def of(self, schema: Any) -> Node:
+        self._spend(nodes=1)
         if not isinstance(schema, dict):
             return {}
-        if "$ref" in schema and not set(schema) & {"allOf", *_TELLING}:
+        if "$ref" in schema and (
+            # What leads back to itself cannot be written out where it stands: its company is left out.
+            schema["$ref"] in self._recursive or not set(schema) & {"allOf", *_TELLING}
+        ):
             return self._reference(schema["$ref"])
         if "allOf" in schema or "$ref" in schema:
             return self.of(self._merged(schema))
@@ -108,17 +122,18 @@ class _Narrowing:
         if len(schema.get("enum") or ()) > _MOST_VALUES:
             raise SchemaRefused("", f"has an `enum` of more than {_MOST_VALUES} values.")
         if "const" in schema or schema.get("enum"):
-            return {name: schema[name] for name in ("const", "enum") if name in schema}
+            return self._counted({name: schema[name] for name in ("const", "enum") if name in schema})
         for name in ("anyOf", "oneOf"):
             if alternatives := [one for one in schema.get(name) or () if one is not False]:
                 rest = {key: value for key, value in schema.items() if key != name}
-                return {"anyOf": self._some([self._both(rest, one) for one in alternatives])}
+                # One after the other: what they have in common is in each of them.
+                return {"anyOf": self._some(self._both(rest, one) for one in alternatives)}
         kind = schema.get("type") or _told_by(schema)
         if isinstance(kind, list):
             return {"anyOf": [self._of_type(str(one), schema) for one in kind]}
         return self._of_type(kind, schema)
 
-    def _some(self, alternatives: list[Any]) -> list[Node]:
+    def _some(self, alternatives: Iterable[Any]) -> list[Node]:
         """Those of them that end."""
         found = []
         for one in alternatives:
@@ -142,7 +157,7 @@ class _Narrowing:
         """What satisfies `one` and `other`, as far as it can be said in one schema."""
         if not isinstance(other, dict):
             return one
-        if not set(one) & _TELLING:
+        if not set(one) & _TELLING or other.get("$ref") in self._recursive:
             return dict(other) if "$ref" in other else one | other
         if "$ref" in other or "allOf" in other:
             other = self._merged(other)
@@ -155,8 +170,10 @@ class _Narrowing:
     def _of_type(self, kind: str | None, schema: Node) -> Node:
         bounded = self._tight and any(name in schema for name in _NUMBER)
         if kind == "integer" or (kind == "number" and bounded):
-            return _whole(schema, tight=self._tight)
-        written = {"object": self._object, "array": self._list, "string": _text}.get(kind or "")
+            return self._counted(_whole(schema, tight=self._tight))
+        if kind == "string":
+            return self._counted(_text(schema))
+        written = {"object": self._object, "array": self._list}.get(kind or "")
         if written is not None:
             return written(schema)
         bounds = {
@@ -166,7 +183,9 @@ class _Narrowing:
 
     def _object(self, schema: Node) -> Node:
         given = schema.get("properties")
-        required = [name for name in schema.get("required") or () if isinstance(name, str)]
+        required = dict.fromkeys(name for name in schema.get("required") or () if isinstance(name, str))
+        undescribed = [name for name in required if name not in (given or ())]
+        self._spend(nodes=len(undescribed), written=sum(map(len, (*required, *undescribed, *(given or ())))))
         properties: Node = {}
         for name, part in (given or {}).items():
             with nullcontext() if name in required else suppress(_CutOff):
@@ -179,7 +198,7 @@ class _Narrowing:
             return {
                 "type": "object",
                 "properties": properties,
-                "required": required,
+                "required": list(required),
                 "additionalProperties": False,
             }
         return {"type": "object"} | (
@@ -261,9 +280,10 @@ def _told_by(schema: Node) -> str | None:
 
 
 def _sooner(one: Any, other: Any) -> Any:
-    return (
-        [name for name in one if name in other] if isinstance(one, list) and isinstance(other, list) else one
-    )
+    if not isinstance(one, list) or not isinstance(other, list):
+        return one
+    others = set(map(msgspec.json.encode, other))
+    return [value for value in one if msgspec.json.encode(value) in others]
 
 
 _JOINED: dict[str, Callable[[Any, Any], Any]] = {

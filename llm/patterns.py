@@ -8,6 +8,7 @@ look-around, which is left out. Its hard rule: what it cannot read it gives up (
 whether a value matches is decided elsewhere, on the pattern as it came.
 """
 
+import functools
 from collections.abc import Callable
 from string import ascii_letters, digits
 
@@ -31,6 +32,7 @@ class _Unreadable(ValueError):
     pass
 
 
+@functools.lru_cache(maxsize=256)
 def writable(pattern: str) -> str | None:
     """As `^…$` for an engine's grammar; None where it cannot be had."""
     if len(pattern) > _LONGEST:

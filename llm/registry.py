@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from library.errors import ModelFileInvalid, ModelNotFound
+from library.errors import Busy, ModelFileInvalid, ModelNotFound
 from llm.card import PART, Kind, ModelCard, inspect, part_files
 from llm.digests import Digests
 from llm.footprint import Slots, Verdict, footprint, verdict
@@ -120,7 +120,7 @@ class Registry:
         return verdict(footprint(card, self.slots), None if loaded else free_memory())
 
     def digest(self, model: ModelFile) -> str:
-        """SHA-256 of the model's files, one after the other; read if need be. Raises ModelFileInvalid."""
+        """SHA-256 of the model's files, one after the other; read if need be. Raises as `Digests.take`."""
         return self._digests.take(model.files)
 
     def known_digest(self, model: ModelFile) -> str | None:
@@ -146,7 +146,7 @@ class Registry:
             for model in same if len(same) > 1 else ():
                 try:
                     self.digest(model)
-                except ModelFileInvalid as error:
+                except (ModelFileInvalid, Busy) as error:
                     log.info("%s", error)
 
     def compare_in_background(self) -> None:

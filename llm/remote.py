@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -42,6 +43,12 @@ class RemoteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     context_tokens: Annotated[int, Meta(ge=512)] = 4096
     parallel: Annotated[int, Meta(ge=1, le=256)] = 4
 
+    @property
+    def shown(self) -> str:
+        """Its address as anybody may read it: never with a name and a password in it."""
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
 
 class RemoteModel:
     """One model on a remote engine, watched. All methods belong to one event loop."""
@@ -58,7 +65,7 @@ class RemoteModel:
         self._silence_s, self._on_spoken = silence_s, on_spoken
         self._engine: Engine | None = None
         self._task: asyncio.Task[None] | None = None
-        self._become(ModelState.STOPPED, f"The engine at {settings.url} has not been asked yet.")
+        self._become(ModelState.STOPPED, f"The engine at {settings.shown} has not been asked yet.")
 
     @property
     def model_id(self) -> str:
@@ -78,7 +85,7 @@ class RemoteModel:
 
     @property
     def device(self) -> str | None:
-        return f"the engine at {self.settings.url}"
+        return f"the engine at {self.settings.shown}"
 
     @property
     def pid(self) -> int | None:
@@ -101,7 +108,7 @@ class RemoteModel:
         """Begin to ask the server whether it is there, and return at once."""
         if self._task is not None and not self._task.done():
             return
-        self._become(ModelState.LOADING, f"The engine at {self.settings.url} is being asked.")
+        self._become(ModelState.LOADING, f"The engine at {self.settings.shown} is being asked.")
         self._task = asyncio.create_task(self._keep(), name=f"remote model {self.model_id}")
 
     async def stop(self) -> None:
@@ -124,7 +131,7 @@ class RemoteModel:
                     self._engine = engine
                     self._become(ModelState.READY, None)
                 else:
-                    self._become(ModelState.FAILED, f"The engine at {self.settings.url} {trouble}")
+                    self._become(ModelState.FAILED, f"The engine at {self.settings.shown} {trouble}")
                 await asyncio.sleep(_ASKED_AGAIN_S)
         finally:
             self._engine = None

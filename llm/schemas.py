@@ -7,6 +7,7 @@ bounded time, and nothing is ever fetched.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,15 @@ Json = dict[str, Any] | list[Any] | str | int | float | bool | None
 MOST_BYTES = 64 * 1024
 DEEPEST = 48  # levels of a schema; as many nested objects are 24 of them
 _LONGEST_CHAIN = 200  # of schemas that lead to each other
+_MOST_REFERENCES = 200  # different ones
+# Reading one takes up to 5 ms, and a megabyte.
+MOST_PATTERNS = 100
+# What matching texts against patterns may take: characters, and where a pattern looks around or
+# back, a tenth of their square, for then each place may be tried from each other. Up to 10 µs each.
+_MOST_MATCHED, _MOST_MATCHED_FOR_A_SENTENCE, _MOST_MATCHED_STEPS = 40_000, 4_000, 20_000
+_PLAIN_PATTERN = re.compile(
+    r"(?:[^\\(+]|\\[pP](?:\{\w+\}|\w)\+?|\\[^0-9kgGKpP]|\((?!\?)|\(\?:|(?<![*+?}])\+)*"
+)
 _MOST_BRANCHES = 1_000  # that apply to one and the same value
 # A validator asks at most every schema that one without recursion unfolds into; of one with, every
 # branch at every level of the value: branches to the power of levels. Its sentence takes 1,000 times as long.
@@ -27,12 +37,11 @@ _MOST_STEPS, _MOST_STEPS_FOR_A_SENTENCE = 1_000_000, 1_000
 _SAME = ("not", "if", "then", "else")
 _SAME_LISTS = ("anyOf", "oneOf", "allOf")
 _SAME_MAPS = ("dependentSchemas",)
-_INSIDE = (
-    *("items", "additionalItems", "additionalProperties", "contains", "propertyNames"),
-    *("unevaluatedItems", "unevaluatedProperties"),
-)
 _INSIDE_LISTS = ("items", "prefixItems")
 _INSIDE_MAPS = ("properties", "patternProperties")
+_OF_ITEMS = ("additionalItems", "contains", "unevaluatedItems")
+_OF_PROPERTIES = ("additionalProperties", "propertyNames", "unevaluatedProperties")
+_INSIDE = ("items", *_OF_ITEMS, *_OF_PROPERTIES)
 DEFINITIONS = ("$defs", "definitions")
 _OF_OTHERS = ("$dynamicRef", "$recursiveRef")
 
@@ -52,7 +61,8 @@ class Schema:
         size = len(msgspec.json.encode(schema))
         if size > MOST_BYTES:
             raise SchemaRefused("", f"has {size} bytes, more than {MOST_BYTES}.")
-        _check(schema)
+        self.patterns = _check(schema)
+        self.size = size
         self.schema = schema
         self._branches = _Count(schema, inside=False).most
         self._unfolded = _Count(schema, inside=True).most
@@ -76,9 +86,12 @@ class Schema:
         steps = min(self._unfolded, self._branches ** _levels(value))
         if steps > _MOST_STEPS:
             return "it is nested too deeply"
+        matched = _Matching(self.schema).takes(value) if self.patterns else 0
+        if matched > _MOST_MATCHED:
+            return "it is too long to be held against the schema's patterns"
         if self._validator.is_valid(value):
             return None
-        if steps > _MOST_STEPS_FOR_A_SENTENCE:
+        if steps > _MOST_STEPS_FOR_A_SENTENCE or matched > _MOST_MATCHED_FOR_A_SENTENCE:
             return "it does not satisfy the schema"
         try:
             self._validator.validate(value)
@@ -105,27 +118,34 @@ def target(root: dict[str, Any], reference: str) -> Any:
 
 def recursive(root: dict[str, Any]) -> frozenset[str]:
     """The references of a checked schema that lead back to themselves."""
-    references: dict[str, set[str]] = {}
-    todo = list(_references(root))
+    targets: dict[str, int] = {}  # there may be many ways to write one
+    leading: dict[int, set[int]] = {}
+    todo = list(dict.fromkeys(_references(root)))
     while todo:
         reference = todo.pop()
-        if reference not in references:
-            references[reference] = set(_references(target(root, reference)))
-            todo += references[reference]
+        if reference in targets:
+            continue
+        found = target(root, reference)
+        targets[reference] = id(found)
+        if id(found) not in leading:
+            onwards = set(_references(found))
+            leading[id(found)] = {id(target(root, one)) for one in onwards}
+            todo += onwards
 
-    def returns(reference: str) -> bool:
-        seen: set[str] = set()
-        ahead = list(references[reference])
+    def returns(begun: int) -> bool:
+        seen: set[int] = set()
+        ahead = list(leading[begun])
         while ahead:
             one = ahead.pop()
-            if one == reference:
+            if one == begun:
                 return True
             if one not in seen:
                 seen.add(one)
-                ahead += references[one]
+                ahead += leading[one]
         return False
 
-    return frozenset(reference for reference in references if returns(reference))
+    returning = {one for one in leading if returns(one)}
+    return frozenset(reference for reference, found in targets.items() if found in returning)
 
 
 def _references(schema: Any) -> Iterator[str]:
@@ -153,8 +173,10 @@ def _within(
             yield from ((f"{name}.{key}", part) for key, part in schema[name].items())
 
 
-def _check(schema: dict[str, Any]) -> None:
-    """References stay within the schema, and its levels within bounds."""
+def _check(schema: dict[str, Any]) -> int:
+    """References stay within the schema, and its levels within bounds. Gives the number of patterns."""
+    references: set[str] = set()
+    patterns = 0
     todo: list[tuple[str, Any, int]] = [("", schema, 1)]
     while todo:
         where, part, level = todo.pop()
@@ -170,7 +192,20 @@ def _check(schema: dict[str, Any]) -> None:
             raise SchemaRefused(f"{prefix}$id", "cannot be: a schema is one document here.")
         if "$ref" in part:
             _check_reference(schema, part["$ref"], f"{prefix}$ref")
+            references.add(part["$ref"])
+            if len(references) > _MOST_REFERENCES:
+                raise SchemaRefused("", f"has more than {_MOST_REFERENCES} different references.")
+        patterns += len(_patterns(part))
+        if patterns > MOST_PATTERNS:
+            raise SchemaRefused("", f"has more than {MOST_PATTERNS} patterns.")
         todo += [(f"{prefix}{name}", inner, level + 1) for name, inner in parts(part)]
+    return patterns
+
+
+def _patterns(schema: dict[str, Any]) -> list[str]:
+    named = schema.get("patternProperties")
+    found = [schema.get("pattern"), *(named if isinstance(named, dict) else ())]
+    return [pattern for pattern in found if isinstance(pattern, str)]
 
 
 def _check_reference(root: dict[str, Any], reference: object, where: str) -> None:
@@ -227,6 +262,57 @@ class _Count:
             raise SchemaRefused("", f"has more than {_MOST_BRANCHES} alternatives for one value.")
         self._counted[id(schema)] = count
         return count
+
+
+class _Matching:
+    """What it takes at most to hold a value's texts against a schema's patterns.
+
+    Goes the way of a validator that tries everything, without matching anything.
+    """
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root, self._steps, self._taken = root, 0, 0
+
+    def takes(self, value: Json) -> float:
+        """Infinite where even counting takes too long."""
+        todo: list[tuple[Any, Json]] = [(self._root, value)]
+        while todo:
+            schema, held = todo.pop()
+            self._steps += 1
+            if not isinstance(schema, dict):
+                continue
+            todo += [(part, held) for _, part in _within(schema, _SAME, _SAME_LISTS, _SAME_MAPS)]
+            if "$ref" in schema:
+                todo.append((target(self._root, schema["$ref"]), held))
+            if isinstance(held, str) and isinstance(schema.get("pattern"), str):
+                self._match(schema["pattern"], held)
+            elif isinstance(held, dict):
+                todo += self._inside_object(schema, held)
+            elif isinstance(held, list):
+                inner = [part for _, part in _within(schema, ("items", *_OF_ITEMS), _INSIDE_LISTS, ())]
+                todo += [(part, one) for part in inner for one in held]
+            if self._steps + len(todo) > _MOST_MATCHED_STEPS or self._taken > _MOST_MATCHED:
+                return math.inf
+        return self._taken
+
+    def _inside_object(self, schema: dict[str, Any], held: dict[str, Any]) -> Iterator[tuple[Any, Json]]:
+        for named in ("properties", "patternProperties"):
+            for name, part in (schema.get(named) or {}).items():
+                if named == "properties":
+                    yield from ((part, held[name]) for _ in range(name in held))
+                else:
+                    for key, one in held.items():
+                        self._match(name, key)
+                        yield part, one
+        for name in _OF_PROPERTIES:
+            if isinstance(schema.get(name), dict):
+                yield from (
+                    (schema[name], one) for one in (held if name == "propertyNames" else held.values())
+                )
+
+    def _match(self, pattern: str, text: str) -> None:
+        length = len(text) + 1
+        self._taken += length if _PLAIN_PATTERN.fullmatch(pattern) else max(length, length * length // 10)
 
 
 def _levels(value: Json) -> int:

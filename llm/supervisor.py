@@ -235,7 +235,7 @@ class Supervisor:
                     self._engine = self._worker = self._device = None
                     await worker.end(self._settings.grace_s)
         except OSError as error:
-            return _Ended(f"The chat model's process could not be started: {error}.", 0)
+            return _Ended(f"The chat model's process could not be started: {error.strerror or error}.", 0)
 
     async def _serve(self, worker: _Worker, orders: WorkerOrders, *, first: bool) -> _Ended:
         """Have the worker load the model; then hand out its engine for as long as it is well."""
@@ -297,7 +297,7 @@ class Supervisor:
 
     def _become_absent(self) -> None:
         if self._model_file is not None:
-            self.absence = f"The file {self._model_file} is not there."
+            self.absence = f"The file {self._model_file.name} is not there."  # others in the house read it
         self._become(
             ModelState.ABSENT,
             f"{self.absence} Put a .gguf file into the folder for chat models; search works without.",

@@ -45,7 +45,10 @@ def model_list(state: State) -> ModelList:
         registry.compare_in_background()
     remotes = [
         listed_remote(
-            host.settings.name, host.settings.url, host.settings.context_tokens, _serving(house.models, model)
+            host.settings.name,
+            host.settings.shown,
+            host.settings.context_tokens,
+            _serving(house.models, model),
         )
         for model in house.models.served()
         if isinstance(host := model.host, RemoteModel)
@@ -105,7 +108,7 @@ def _only_from_here(request: Request[Any, Any, State]) -> None:
 def _told(house: House, model: ServedModel) -> ListedModel:
     serving, host = _serving(house.models, model), model.host
     if isinstance(host, RemoteModel):
-        return listed_remote(host.model_id, host.settings.url, host.settings.context_tokens, serving)
+        return listed_remote(host.model_id, host.settings.shown, host.settings.context_tokens, serving)
     path = next(known.path for known in house.model_files.files() if known.file == model.file)
     return listed_one(house.model_files, path, _served_files(house.models), digest=False)
 

@@ -19,6 +19,7 @@ from web.openai_messages import CHAT_PARTS, ROLES
 IGNORED_HEADER = "almanac-ignored"
 MOST_CHOICES = 8  # written one after the other
 # Values that ask for nothing.
+_LONGEST_GRAMMAR, _MOST_BRACKETS = 64 * 1024, 2_000
 _NOTHING: tuple[object, ...] = (None, False, "", [], {}, "auto", "default", "disabled")
 
 Asked = TypeVar("Asked")
@@ -164,6 +165,20 @@ def ignored(body: Mapping[str, Any], honoured: Iterable[str]) -> dict[str, str]:
     # A header's value is one line of ASCII; a parameter's name is whatever was sent.
     told = [name for name in names if re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)]
     return {IGNORED_HEADER: ", ".join(told[:32])} if told else {}
+
+
+def require_readable_grammar(body: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for a `grammar` that an engine might read until its stack is full.
+
+    It dies of 40,000 brackets, and of five deaths in a row a model is given up.
+    """
+    grammar = body.get("grammar")
+    if not isinstance(grammar, str):
+        return
+    if len(grammar) > _LONGEST_GRAMMAR:
+        raise InvalidRequest("grammar", f"must have at most {_LONGEST_GRAMMAR} characters.")
+    if grammar.count("(") > _MOST_BRACKETS:
+        raise InvalidRequest("grammar", f"must have at most {_MOST_BRACKETS} opening brackets.")
 
 
 def is_tokens(given: object) -> bool:

@@ -4,14 +4,14 @@ Pure, but for the look at the model's card. Its hard rule: an error names the
 very part of the very tool, `tools[2].function.parameters.properties.x`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from library.errors import InvalidRequest
 from llm.consulting import Consulting
 from llm.library_tools import TOOLS, LibraryTools
 from llm.narrowing import narrowed
-from llm.schemas import Schema, SchemaRefused
+from llm.schemas import MOST_PATTERNS, Schema, SchemaRefused
 from llm.served import ServedModel
 from llm.tool_calling import ToolConversation
 from llm.tools import NAME, NO_PARAMETERS, Demand, Offer, Tool
@@ -21,6 +21,7 @@ Given = dict[str, Any]
 
 MOST_TOOLS = 128
 _LONGEST_DESCRIPTION = 20_000
+_MOST_BYTES = 256 * 1024  # of all schemas of a request
 _CHOICES = ("none", "auto", "required")
 
 
@@ -46,6 +47,7 @@ def offer(
         if tool.name in TOOLS and given["type"] not in TOOLS:
             raise InvalidRequest(f"{where}.name", f"is one of the library's own: {', '.join(TOOLS)}.")
         offered[tool.name] = tool
+        _require_moderate(offered.values())
     return _chosen(offered, choice, parallel, nested=nested)
 
 
@@ -108,6 +110,15 @@ def _tool(function: Given, where: str) -> Tool:
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"{where}.parameters", "must be a JSON schema, an object.")
     return Tool(name, description or "", _schema(parameters, f"{where}.parameters", of_object=True))
+
+
+def _require_moderate(tools: Iterable[Tool]) -> None:
+    """Each schema takes its time to be read, on which everybody waits."""
+    schemas = [tool.parameters for tool in tools]
+    if sum(schema.size for schema in schemas) > _MOST_BYTES:
+        raise InvalidRequest("tools", f"have schemas of more than {_MOST_BYTES} bytes together.")
+    if sum(schema.patterns for schema in schemas) > MOST_PATTERNS:
+        raise InvalidRequest("tools", f"have schemas with more than {MOST_PATTERNS} patterns together.")
 
 
 def _schema(given: Given, where: str, *, of_object: bool = False) -> Schema:

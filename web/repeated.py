@@ -89,7 +89,10 @@ async def repeat_of(
     sources = {f"model {engine.model_id}": engine.generation}
     if of_library:
         sources["library"] = house.revision
-    parts = (reader_of(request), request.url.path, await request.body())
+    # One key may be many readers': where none is needed, all write the same. And what names this
+    # house in an answer's addresses is what it was called in the request.
+    whose = (reader_of(request), request.client.host if request.client else "", str(request.base_url))
+    parts = (*whose, request.url.path, await request.body())
     key = blake2b(msgspec.msgpack.encode(parts), digest_size=32).digest()
     return Repeat(cache, key, sources, look="no-cache" not in asked)
 

@@ -16,6 +16,7 @@ from llm.model_state import ModelState
 from llm.models import Models, Residence
 from llm.queue import QueueSettings
 from llm.registry import Registry
+from llm.remote import RemoteModel, RemoteSettings
 from llm.served import ServedModel
 from tests.llm.gguf_files import WHOLE
 
@@ -40,7 +41,7 @@ class FakeHost:
         return self.engine()
 
     async def start(self) -> None:
-        if self.state in {ModelState.READY, ModelState.ABSENT}:
+        if self.state is ModelState.READY or self.model_file is None:
             return
         self.settled.clear()
         self.state = ModelState.LOADING
@@ -268,6 +269,81 @@ def test_what_others_may_still_take_is_not_free(tmp_path, monkeypatch):
     run(play)
 
 
+def test_one_that_is_there_already_makes_nobody_go_and_keeps_nobody_waiting(tmp_path, monkeypatch):
+    scene = Scene(tmp_path, at_once=9, memory_bytes=0)
+    for name in "ab":
+        scene.put(name)
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            house.bring("b")
+            await ready(house.named("b"))
+            monkeypatch.setattr(under_test, "free_memory", lambda: 0)  # the two have all of it
+            house.bring("b")
+            async with asyncio.timeout(1), house.named("b").turn("Ann"), house.default.turn("Ann"):
+                pass
+            await until(lambda: not house._bringing)
+            assert house.named("b").problem is None
+            assert scene.events == ["loaded a", "loaded b"]
+
+    run(play)
+
+
+def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monkeypatch):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+
+            def gone(*_: object) -> Any:
+                raise PermissionError(13, "Permission denied", str(scene.folder))
+
+            monkeypatch.setattr(under_test, "footprint", gone)
+            with pytest.raises(ModelUnavailable, match="unforeseen") as told:
+                async with asyncio.timeout(1), house.named("b").turn("Ann"):
+                    pass
+            assert str(scene.folder) not in str(told.value)
+            monkeypatch.undo()
+            async with asyncio.timeout(1), house.named("b").turn("Ann") as engine:
+                assert engine == "b"
+
+    run(play)
+
+
+def test_nobody_makes_room_for_who_has_left(scene):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            async with house.default.turn("Ann"):
+                b = asyncio.create_task(leave(house.named("b"), "Bob"))
+                await until(lambda: house.default.draining)
+                c = asyncio.create_task(leave(house.named("c"), "Cid"))
+                await until(lambda: house.named("c").turns.waiting)
+                c.cancel()
+            await b
+            await until(lambda: not house._bringing)
+            assert scene.events == ["loaded a", "stopped a", "loaded b"]
+            async with asyncio.timeout(1), house.named("c").turn("Cid") as engine:
+                assert engine == "c"
+
+    async def leave(model: ServedModel, reader: str) -> None:
+        async with model.turn(reader):
+            pass
+
+    run(play)
+
+
+def test_room_is_made_without_reading_files_that_are_known(scene, monkeypatch):
+    async def play():
+        monkeypatch.setattr(under_test, "inspect_chat_model", lambda file: pytest.fail(f"{file} was read"))
+        async with scene.house() as house:
+            await ready(house.default)
+            async with house.named("b").turn("Ann"):
+                pass
+
+    run(play)
+
+
 def test_nothing_is_loaded_by_requests_where_that_is_not_wished(tmp_path):
     scene = Scene(tmp_path, on_demand=False)
     for name in "ab":
@@ -416,6 +492,11 @@ def test_a_model_whose_file_changes_is_loaded_anew_and_one_whose_file_goes_is_fo
             os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
             await house._look()
             await until(lambda: scene.events == ["loaded a", "stopped a", "loaded a"])
+            house.named("c").host.state = ModelState.ABSENT  # asked for while its file was being replaced
+            scene.put("c").write_bytes(WHOLE + b"\0")
+            os.utime(scene.folder / "c.gguf", (time.time() - 30,) * 2)
+            await house._look()
+            await until(lambda: "loaded c" in scene.events)
             house.named("b")
             (scene.folder / "b.gguf").unlink()
             await house._look()
@@ -459,8 +540,6 @@ def test_what_is_said_of_all_lines_together_adds_up(tmp_path):
 
 
 def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
-    from llm.remote import RemoteModel, RemoteSettings
-
     scene = Scene(tmp_path)
     remote = RemoteModel(RemoteSettings(name="far", url="http://127.0.0.1:9"))
 
@@ -485,5 +564,15 @@ def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
                     do("far")
         finally:
             await house.stop()
+
+    run(play)
+
+
+def test_no_password_of_a_remote_engine_is_told():
+    async def play():
+        settings = RemoteSettings(name="big", url="http://ann:secret@gpu.lan:8000/v1?key=secret")
+        remote = RemoteModel(settings)
+        assert settings.shown == "http://gpu.lan:8000/v1"
+        assert "secret" not in f"{remote.reason} {remote.device}"
 
     run(play)

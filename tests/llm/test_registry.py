@@ -3,11 +3,12 @@
 import hashlib
 import os
 import threading
+from concurrent.futures import ALL_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from library.errors import ModelFileInvalid, ModelNotFound
+from library.errors import Busy, ModelFileInvalid, ModelNotFound
 from llm import registry as registry_module
 from llm.card import Kind
 from llm.digests import Digests
@@ -222,6 +223,27 @@ def test_a_digest_is_taken_once_and_remembered_over_a_restart(folder, tmp_path, 
     monkeypatch.setattr("llm.digests._digest", lambda files: pytest.fail("read again"))
     assert Digests(memory).take([file]) == digest
     assert [path.name for path in memory.parent.iterdir()] == ["digests.json"]
+
+
+def test_one_file_is_read_at_a_time_and_few_wait_for_it(folder, monkeypatch):
+    file, reading, go_on, read = put(folder, "a.gguf"), threading.Event(), threading.Event(), []
+
+    def slowly(files: object) -> str:
+        read.append(files)
+        reading.set()
+        assert go_on.wait(10)
+        return "digest"
+
+    monkeypatch.setattr("llm.digests._digest", slowly)
+    digests = Digests()
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(digests.take, [file]) for _ in range(8)]
+        assert reading.wait(10)
+        done, _ = wait(asked, return_when=ALL_COMPLETED, timeout=0.5)
+        assert [type(one.exception()) for one in done] == [Busy] * 4
+        go_on.set()
+        assert {one.result() for one in asked if one not in done} == {"digest"}
+    assert len(read) == 1
 
 
 def test_a_file_that_has_changed_is_read_again(folder, tmp_path):

@@ -39,6 +39,19 @@ def nested(levels: int, value: Any = 1) -> Any:
         ({"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "", "without end"),
         ({"description": "x" * MOST_BYTES}, "", "bytes"),
         ({"anyOf": [{"anyOf": [{}] * 40}] * 40}, "", "alternatives"),
+        (of(None, **{f"p{n}": {"pattern": rf"\p{{L}}{{9}}{n}"} for n in range(1_200)}), "", "patterns"),
+        ({"patternProperties": {rf"\w{{9}}{n}": True for n in range(1_200)}}, "", "patterns"),
+        (
+            of(
+                a={
+                    "prefixItems": [
+                        {"items": {"$ref": f"#/properties/a/prefixItems/{n}"}} for n in range(900)
+                    ]
+                }
+            ),
+            "",
+            "references",
+        ),
     ],
 )
 def test_what_is_no_schema_or_takes_for_ever_is_refused_by_its_place(
@@ -63,6 +76,63 @@ def test_a_hostile_schema_and_value_are_decided_in_time() -> None:
     looking = Schema({"pattern": "^(?=(a+)+$)x"})
     assert looking.fault("a" * 5_000 + "!")
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"pattern": "(?=[ab]*a[ab]{1000}c)a"}, "ab" * 2000),
+        ({"pattern": "(?=(([ab]?){50}){50}c)a"}, "ab" * 2000),
+        ({"anyOf": [{"pattern": f"a[ab]{{3000}}c{n}"} for n in range(90)]}, "ab" * 2000),
+        (
+            {"patternProperties": {f"(?=x)(x+x+)+(?=y){n}": False for n in range(90)}},
+            {"x" * 50 + str(n): 1 for n in range(200)},
+        ),
+        (
+            {"items": {"allOf": [{"$ref": "#/$defs/p"}] * 900}, "$defs": {"p": {"pattern": r"(x+x+)+(?=y)"}}},
+            ["x" * 50] * 200,
+        ),
+    ],
+)
+def test_a_text_that_a_pattern_would_take_minutes_to_match_is_not_matched(
+    schema: dict[str, Any], value: Any
+) -> None:
+    taken = Schema(schema)
+    begun = time.monotonic()
+    assert taken.fault(value) == "it is too long to be held against the schema's patterns"
+    assert time.monotonic() - begun < 2
+
+
+def test_a_long_text_is_judged_where_no_pattern_is_its_own() -> None:
+    schema = Schema(of(["path"], path={"pattern": r"^(?!/)[\w./]+$"}, text={"type": "string"}))
+    assert schema.fault({"path": "notes/a.md", "text": "a" * 20_000}) is None
+    assert schema.fault({"path": "/etc/passwd", "text": "a" * 20_000})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"required": [f"{n:x}" for n in range(6_000)], "anyOf": [{}] * 900},
+        {"required": ["a" * 30_000], "anyOf": [{}] * 900},
+        {
+            "properties": {"e": {"enum": ["b" * 40 + str(n) for n in range(900)]}},
+            "anyOf": [{"required": ["e"]}] * 900,
+        },
+    ],
+)
+def test_what_alternatives_have_in_common_does_not_unfold_without_end(schema: dict[str, Any]) -> None:
+    Schema({"type": "object"} | schema)
+    begun = time.monotonic()
+    with pytest.raises(SchemaRefused, match="too large"):
+        narrowed({"type": "object"} | schema, "f")
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("back", [{"$ref": "#"}, {"allOf": [{"$ref": "#"}]}])
+def test_a_reference_back_that_has_company_stays_a_reference(back: dict[str, Any]) -> None:
+    schema = of(x={"type": "object", "properties": {"y": True}} | back)
+    Schema(schema)
+    assert len(json.dumps(narrowed(schema, "f"))) < 2_000
 
 
 def test_recursion_is_taken_and_its_values_are_judged() -> None:
@@ -113,7 +183,7 @@ def test_an_enum_without_end_is_not_given_to_an_engine() -> None:
 
 
 def test_too_large_a_schema_is_not_given_to_an_engine() -> None:
-    wide = {"allOf": [of(**{f"p{n}": {"type": "string"} for n in range(100)})] * 2}
+    wide = {"allOf": [of(None, **{f"p{n}": {"type": "string"} for n in range(100)})] * 2}
     schema: dict[str, Any] = {"anyOf": [wide | {"anyOf": [{"required": [str(n)]} for n in range(60)]}]}
     with pytest.raises(SchemaRefused, match="too large"):
         narrowed(schema, "f")

@@ -118,3 +118,13 @@ def test_whatever_messages_are_sent_are_taken_or_refused_in_words(given: list[An
         check_messages([{"role": role} | fields for role, fields in given])
     except InvalidRequest as refused:
         assert refused.parameter.startswith("messages")
+
+
+@pytest.mark.parametrize(
+    "grammar", ['root ::= "' + "a" * 70_000 + '"', f'root ::= {"(" * 40_000}"a"{")" * 40_000}']
+)
+def test_a_grammar_that_an_engine_dies_of_never_reaches_it(grammar: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        bodies_of({"grammar": grammar}, n=1)
+    assert refused.value.parameter == "grammar"
+    assert bodies_of({"grammar": 'root ::= ("a" | "b")+'}, n=1)

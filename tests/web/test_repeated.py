@@ -1,13 +1,15 @@
 """Requests that are repeatable, asked again of a running appliance with the starter model."""
 
+import http.client
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -189,6 +191,18 @@ def test_another_reader_and_another_parameter_are_another_request(house: Applian
     assert asked(house, "/v1/chat/completions", body, reader="two")[0] == "miss"
     assert asked(house, "/v1/chat/completions", body | {"top_k": 3})[0] == "miss"
     assert asked(house, "/v1/chat/completions", body | {"stop": "x"})[0] == "miss"
+    assert asked(house, "/v1/chat/completions", body)[0] == "hit"
+
+
+def test_who_only_writes_the_same_key_is_another_reader(house: Appliance, model: str) -> None:
+    body = chat(model, "a harbour", temperature=0)
+    assert asked(house, "/v1/chat/completions", body)[0] == "miss"
+    port = urlsplit(house.url).port
+    with closing(http.client.HTTPConnection("127.0.0.1", port, 120, ("127.0.0.2", 0))) as elsewhere:
+        headers = {"content-type": "application/json", "authorization": "Bearer one"}
+        elsewhere.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        assert elsewhere.getresponse().headers["almanac-cache"] == "miss"
+    assert asked(house, "/v1/chat/completions", body, host="elsewhere.local")[0] == "miss"
     assert asked(house, "/v1/chat/completions", body)[0] == "hit"
 
 
