@@ -54,7 +54,7 @@ def test_one_that_is_too_large_for_the_memory_is_not_chosen_by_itself(config, mo
     put(config, "chat/a.gguf")
     monkeypatch.setattr("llm.registry.free_memory", lambda: 2**20)
     assert chosen(config) is None
-    assert "more than there is" in passed_over(open_registry(config))[0]
+    assert "which is too little" in passed_over(open_registry(config))[0]
     assert chosen(config, model="a.gguf") is not None  # but when it is asked for
 
 
