@@ -130,8 +130,16 @@ class Answerer:
             async for event in self._quoted(question, passages, degraded, str(error)):
                 yield event
             return
-        async with aclosing(self._in_its_turn(model, question, passages, degraded)) as events:
-            async for event in events:
+        said = False
+        try:
+            async with aclosing(self._in_its_turn(model, question, passages, degraded)) as events:
+                async for event in events:
+                    said = said or not isinstance(event, Waiting)
+                    yield event
+        except ModelUnavailable as error:  # it may not be loaded, or could not be
+            if said or self._models.stopping:
+                raise
+            async for event in self._quoted(question, passages, degraded, str(error)):
                 yield event
 
     async def _in_its_turn(

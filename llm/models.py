@@ -153,6 +153,10 @@ class Models:
         others = [*self._files.values(), *self._remotes.values()]
         return [self.default, *(model for model in others if model is not self.default)]
 
+    def comes_by_itself(self, model: ServedModel) -> bool:
+        """Whether whoever asks it is answered, if after a while; as far as can be told."""
+        return model.loaded or (model.problem is None and self._residence.on_demand)
+
     def load(self) -> Load:
         """Of all lines together."""
         loads = [model.turns.load() for model in self.served()]

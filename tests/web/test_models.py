@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.llm.gguf_files import WHOLE
-from tests.places import ROOT, chat_model
+from tests.places import ROOT, chat_model, embedding_model
 from tests.running import Appliance, running
 
 pytestmark = pytest.mark.models
@@ -123,3 +123,40 @@ def test_one_that_requests_may_not_have_loaded_is_refused_and_not_said_to_be_mis
             status, told = house.post(f"/v1/{path}", {"model": "b"} | body)
             assert (status, "`almanac models load b`" in told["error"]["message"]) == (503, True)
         assert house.post("/v1/completions", {"model": "c", "prompt": "Hello"})[0] == 404
+
+
+def test_the_library_answers_when_its_model_was_unloaded_or_cannot_be_loaded_again(tmp_path: Path) -> None:
+    file = tmp_path / "models" / "chat" / "a.gguf"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "models" / "embedding").symlink_to(embedding_model().parent)
+    file.symlink_to(chat_model())
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".furnished").touch()
+    question = "Where do the bees of the east wall drink?"
+
+    def unloaded(house: Appliance) -> None:
+        house.until(lambda: house.get("/status")[1]["model"]["state"] == "ready")
+        house.drop("bees.md", "# Bees\n\nThe bees of the east wall drink from the cistern at noon.\n")
+        house.until_state("bees.md", "findable")
+        house.post("/api/models/unload", {"model": "a"})
+        house.until(lambda: house.get("/status")[1]["model"]["state"] == "unloaded")
+
+    def quoted(house: Appliance, why: str) -> None:
+        events = house.ask(question)
+        assert (events[-1][0], events[-1][1]["kind"]) == ("done", "quoted")
+        assert why in events[-1][1]["notices"][0]
+        assert [name for name, _ in events].count("passages") == 1
+        assert any(why in sentence for sentence in house.get("/status")[1]["degraded"])
+
+    with running(tmp_path, models=tmp_path / "models", ready=False) as house:
+        unloaded(house)
+        file.unlink()
+        file.write_bytes(WHOLE[:-1])
+        quoted(house, "a.gguf is cut short")
+    file.unlink()
+    file.symlink_to(chat_model())
+    with running(
+        tmp_path, models=tmp_path / "models", ready=False, settings="[llm]\non_demand = false"
+    ) as house:
+        unloaded(house)
+        quoted(house, "The chat model a is not loaded.")
