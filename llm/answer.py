@@ -155,7 +155,7 @@ class Answerer:
             if prompted is not None:
                 yield PassagesFound(passages[: prompted.used], degraded)
             async for position in place.positions():
-                yield Waiting(position)
+                yield Waiting(position, loading=bool(position) and model.being_loaded)
             engine = await model.engine_back()
             if prompted is None:
                 prompted = await self._prompted(engine, question, passages)

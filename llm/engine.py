@@ -313,6 +313,7 @@ _ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
 _NAMED_SO = {
     "JSON schema": "response_format",
     "parse grammar": "grammar",
+    "Prompt contains invalid tokens": "prompt",
     "Failed to parse messages": "messages",
     "Unknown reasoning format": "reasoning_format",
 }

@@ -150,6 +150,10 @@ def test_the_library_answers_when_its_model_was_unloaded_or_cannot_be_loaded_aga
 
     with running(tmp_path, models=tmp_path / "models", ready=False) as house:
         unloaded(house)
+        events = house.ask(question)  # it is loaded for that, and whoever waits is told what for
+        assert events[0] == ("waiting", {"position": 1, "loading": True})
+        assert events[-1][1]["kind"] == "written"
+        unloaded(house)
         file.unlink()
         file.write_bytes(WHOLE[:-1])
         quoted(house, "a.gguf is cut short")
