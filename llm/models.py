@@ -10,6 +10,7 @@ moved again or told why not; so an answer is never lost to a swap.
 
 import asyncio
 import logging
+import shlex
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -240,7 +241,7 @@ class Models:
             case ModelState.STOPPED if model.file is not None:
                 if model not in self._bringing and not self._residence.on_demand:
                     raise ModelUnavailable(
-                        f"{model.reason} Whoever runs Almanac can load it: `almanac models load {model.id}`."
+                        f"{model.reason} Whoever runs Almanac can load it: `almanac models load {_typed(model)}`."
                     )
                 self._bring(model, insisted=model is self.default)
             case _:
@@ -305,7 +306,7 @@ class Models:
     def _too_large(self, model: ServedModel, needs: str) -> ModelUnavailable:
         return ModelUnavailable(
             f"The chat model {model.id} is not loaded: it is too large. {needs} "
-            f"Whoever runs Almanac can insist: `almanac models load {model.id} --insist`."
+            f"Whoever runs Almanac can insist: `almanac models load {_typed(model)} --insist`."
         )
 
     def _lacking(self, model: ServedModel, *, alone: bool = False) -> str | None:
@@ -486,6 +487,11 @@ class Models:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _typed(model: ServedModel) -> str:
+    """Its name, as a shell takes it."""
+    return shlex.quote(model.id or "")
 
 
 def _quiet(file: Path) -> bool:
