@@ -400,8 +400,12 @@ class Models:
             self._registry.compare_in_background()
         for file in [file for file in self._unsettled if _quiet(file)]:
             self._unsettled.discard(file)
-            served = self._files.get(file)
-            if served is not None and served.host.state in {ModelState.READY, ModelState.FAILED}:
+            served, found = self._files.get(file), self._known.get(file)
+            if served is not None and served.host.state is ModelState.READY and not (found and found.card):
+                log.warning(
+                    "The chat model %s stays as it was loaded: its file is gone or broken.", served.id
+                )
+            elif served is not None and served.host.state in {ModelState.READY, ModelState.FAILED}:
                 log.info("The chat model %s is loaded anew: its file has changed.", served.id)
                 self._begin(self._anew(served))
             elif self.default.state is ModelState.ABSENT and self.default.file is None:

@@ -457,6 +457,25 @@ def test_a_model_whose_file_changes_is_loaded_anew_and_one_whose_file_goes_is_fo
     run(play)
 
 
+def test_a_model_that_answers_is_not_given_up_for_a_broken_file(scene):
+    def write(content: bytes) -> None:
+        (scene.folder / "a.gguf").write_bytes(content)
+        os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            write(WHOLE[:-1])  # half of it has been copied
+            await house._look()
+            await asyncio.sleep(0.05)
+            assert (scene.events, house.default.state) == (["loaded a"], ModelState.READY)
+            write(WHOLE + b"\0")
+            await house._look()
+            await until(lambda: scene.events == ["loaded a", "stopped a", "loaded a"])
+
+    run(play)
+
+
 def test_a_change_that_a_listing_has_seen_first_is_not_missed(tmp_path):
     scene = Scene(tmp_path)
 
