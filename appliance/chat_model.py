@@ -11,7 +11,7 @@ import msgspec
 
 from appliance.config import Config
 from library.errors import ConfigurationError, ModelFileInvalid
-from library.facts import Facts
+from library.facts import Facts, peek
 from llm.card import inspect_chat_model
 from llm.devices import gpus_found
 from llm.digests import Digests
@@ -67,7 +67,7 @@ def chosen_model(config: Config, registry: Registry, remembered: str | None = No
 def would_serve(config: Config, registry: Registry) -> dict[Path, Serving]:
     """What a start would load, for a listing while nothing runs; a wrong configuration chooses nothing."""
     try:
-        chosen = chosen_model(config, registry)
+        chosen = chosen_model(config, registry, chosen_by_hand(config))
     except (ConfigurationError, ModelFileInvalid):
         return {}
     waiting = Serving(ModelState.REGISTERED.value, None, loaded=False, chosen=True)
@@ -114,6 +114,11 @@ def open_models(
         ),
         remotes=[RemoteModel(remote, on_spoken=on_spoken) for remote in config.llm.remotes if enabled],
     )
+
+
+def chosen_by_hand(config: Config) -> str | None:
+    """What `almanac models use` chose, as the record says; for those who tell of a start and do not make one."""
+    return peek(config.data / "record.sqlite3", _DEFAULT)
 
 
 class RememberedModels:

@@ -159,6 +159,14 @@ def _checked(config: Config, path: Path) -> Config:
     """What a type cannot say. Raises ConfigurationError."""
     if problem := wrong_origins(config.server.cors_origins):
         raise ConfigurationError("server.cors_origins", f"in {path} is wrong: {problem}")
+    taken = {"almanac"}
+    for at, remote in enumerate(config.llm.remotes):
+        if remote.name in taken:
+            whose = "the library's own" if remote.name == "almanac" else "an earlier one's"
+            raise ConfigurationError(
+                f"llm.remotes[{at}].name", f"in {path} is wrong: {remote.name!r} is {whose}."
+            )
+        taken.add(remote.name)
     return config
 
 

@@ -5,6 +5,7 @@ Works on files alone: no appliance need run, and one that does takes note of the
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from appliance.chat_model import open_registry
@@ -48,7 +49,7 @@ def _source(config: Config, name: str) -> Path:
 def _next(config: Config, target: Path) -> str:
     steps = [why] if (why := available()) else []
     if target.absolute().is_relative_to(config.models.absolute()):
-        steps.append(f"Load it with `almanac models load {target.stem}`.")
+        steps.append(f"Load it with `almanac models load {shlex.quote(target.stem)}`.")
     else:
         steps.append(f"Put it into {config.models / 'chat'}, or name it in `llm.model`.")
     return " ".join(steps)

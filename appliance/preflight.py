@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.chat_model import absence, chosen_model, open_registry, passed_over
+from appliance.chat_model import absence, chosen_by_hand, chosen_model, open_registry, passed_over
 from appliance.config import Config
 from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import reranker_of
@@ -134,7 +134,7 @@ def _models(config: Config) -> Iterator[Finding]:
         return
     registry = open_registry(config)
     try:
-        chosen = chosen_model(config, registry)
+        chosen = chosen_model(config, registry, chosen_by_hand(config))
         card = inspect_chat_model(chosen) if isinstance(chosen, Path) else None
         if card is not None and isinstance(chosen, Path):
             worker_of(card, chosen)  # its engine may not be installed, or not know it

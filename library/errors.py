@@ -142,9 +142,14 @@ class ModelUnavailable(ModelError):
 class ModelNotFound(ModelError):
     code = "model_not_found"
 
-    def __init__(self, model: str, known: tuple[str, ...]) -> None:
+    def __init__(self, model: str, known: tuple[str, ...], why: str | None = None) -> None:
+        """`why`: of one that is there, what keeps it from being used, as a sentence."""
         names = ", ".join(known) or "none"
-        super().__init__(f"The model {model!r} does not exist here. Known models: {names}.")
+        super().__init__(
+            f"The model {model!r} cannot be used. {why}"
+            if why
+            else f"The model {model!r} does not exist here. Known models: {names}."
+        )
         self.model = model
 
 

@@ -4,7 +4,11 @@ For what is neither a document nor a job and yet must survive a restart, or
 change in the same transaction as the rows it speaks of.
 """
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
 
 from library.models import FactRow
 from library.record import Record
@@ -34,3 +38,13 @@ class Facts:
                     session.delete(row)
                 elif row is not None and value is not None:
                     row.value = value
+
+
+def peek(file: Path, name: str) -> str | None:
+    """One value of a record that another process may have open, and which is left as it is. None if it has none."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=1)) as record:
+            row = record.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    except sqlite3.Error:  # not there, or not to be read by whoever asks
+        return None
+    return None if row is None else str(row[0])

@@ -130,8 +130,16 @@ class Answerer:
             async for event in self._quoted(question, passages, degraded, str(error)):
                 yield event
             return
-        async with aclosing(self._in_its_turn(model, question, passages, degraded)) as events:
-            async for event in events:
+        said = False
+        try:
+            async with aclosing(self._in_its_turn(model, question, passages, degraded)) as events:
+                async for event in events:
+                    said = said or not isinstance(event, Waiting)
+                    yield event
+        except ModelUnavailable as error:  # it may not be loaded, or could not be
+            if said or self._models.stopping:
+                raise
+            async for event in self._quoted(question, passages, degraded, str(error)):
                 yield event
 
     async def _in_its_turn(
@@ -147,7 +155,7 @@ class Answerer:
             if prompted is not None:
                 yield PassagesFound(passages[: prompted.used], degraded)
             async for position in place.positions():
-                yield Waiting(position)
+                yield Waiting(position, loading=bool(position) and model.being_loaded)
             engine = await model.engine_back()
             if prompted is None:
                 prompted = await self._prompted(engine, question, passages)

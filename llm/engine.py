@@ -308,6 +308,17 @@ def translated(error: Exception) -> AlmanacError:
             return ModelFailed(_STOPPED)
 
 
+# What llama-server calls its own fault (500), and what its sentences are about.
+_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
+_NAMED_SO = {
+    "JSON schema": "response_format",
+    "parse grammar": "grammar",
+    "Prompt contains invalid tokens": "prompt",
+    "Failed to parse messages": "messages",
+    "Unknown reasoning format": "reasoning_format",
+}
+
+
 def _refuse(response: httpx.Response, path: str) -> NoReturn:
     """An answer other than 200, as an error of ours."""
     fault = _fault(response.content)
@@ -317,21 +328,22 @@ def _refuse(response: httpx.Response, path: str) -> NoReturn:
             f"hold {fault.n_prompt_tokens} tokens and the model's context {fault.n_ctx}. "
             "Shorten them, or raise `llm.context_tokens`.",
         )
-    match response.status_code:
+    status = response.status_code
+    match 400 if status == 500 and fault.message.startswith(_ASKERS_MISTAKES) else status:
         case 400 | 413 | 422:
             # "Field 'temperature': type must be number", "'messages' is required"
             named = re.search(r"'(\w{1,40})'", fault.message)
             # "JSON schema error at #: unrecognized type wizard"
-            schema = "response_format" if "JSON schema" in fault.message else "request"
+            where = next((name for says, name in _NAMED_SO.items() if says in fault.message), "request")
             said = fault.message.rstrip(".")
             raise InvalidRequest(
-                named.group(1) if named else schema, f"was refused by the model's engine: {said}."
+                named.group(1) if named else where, f"was refused by the model's engine: {said}."
             )
         case 401 | 403:
             raise ModelUnavailable("The model's engine refused the key. Restart it.")
         case 503:
             raise ModelUnavailable("The model is still being loaded. Ask again in a moment.")
-        case status:
+        case _:
             raise ModelFailed(_sentence(f"{fault.message} (status {status})"))
 
 

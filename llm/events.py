@@ -40,6 +40,7 @@ class Waiting(msgspec.Struct, frozen=True, tag="waiting"):
     """The model is busy: this answer is the `position`th to be written next; 0 when its turn has come."""
 
     position: int
+    loading: bool = False  # the model: nobody is answered until it is there
 
 
 class Token(msgspec.Struct, frozen=True, tag="token"):

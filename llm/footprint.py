@@ -82,7 +82,7 @@ def verdict(needs: Footprint, free_bytes: int | None) -> Verdict:
     if free_bytes is None:
         return Verdict(Fit.GO, f"{says}.", needs.total, None)
     if needs.total > free_bytes:
-        fit, so = Fit.NO, ", which is more than there is"
+        fit, so = Fit.NO, ", which is too little"
     elif needs.total > TIGHT_ABOVE * free_bytes:
         fit, so = Fit.TIGHT, ", which leaves little for the rest"
     else:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from library.errors import ModelNotFound
 from llm.card import IN_WORDS, Kind
 from llm.ctransformers_preflight import available
 from llm.footprint import Verdict
@@ -54,19 +55,33 @@ class ListedModel(msgspec.Struct, frozen=True):
 
 
 def listed(registry: Registry, serving: Mapping[Path, Serving] = _NOTHING) -> list[ListedModel]:
-    """Every model file, by path."""
+    """Every model file, by path; then those that lie elsewhere, or have gone while they are loaded."""
     duplicates = registry.duplicates()
-    return [_listed(registry, model, serving.get(model.file), duplicates) for model in registry.files()]
+    files = [*registry.files(), *_elsewhere(registry, serving)]
+    return [_listed(registry, model, serving.get(model.file), duplicates) for model in files]
 
 
-def listed_one(
-    registry: Registry, name: str, serving: Mapping[Path, Serving] = _NOTHING, *, digest: bool = True
-) -> ListedModel:
+def listed_one(registry: Registry, name: str, serving: Mapping[Path, Serving] = _NOTHING) -> ListedModel:
     """One, with its digest, which may take seconds for each gigabyte. Raises ModelNotFound, ModelFileInvalid."""
-    model = registry.find(name)
-    if model.card and digest:
+    others = {
+        key: model
+        for model in _elsewhere(registry, serving)
+        for key in (model.id, model.path, model.path[1:])
+    }
+    try:
+        model = registry.find(name)
+    except ModelNotFound:
+        if name not in others:
+            raise
+        model = others[name]
+    if model.card:
         registry.digest(model)
     return _listed(registry, model, serving.get(model.file), registry.duplicates())
+
+
+def listed_file(registry: Registry, file: Path, serving: Serving) -> ListedModel:
+    """The one that is kept from a file, wherever that lies, and if it is there no more."""
+    return _listed(registry, registry.of_file(file), serving, registry.duplicates())
 
 
 def listed_remote(name: str, url: str, context_tokens: int, serving: Serving) -> ListedModel:
@@ -95,6 +110,13 @@ def listed_remote(name: str, url: str, context_tokens: int, serving: Serving) ->
     )
 
 
+def _elsewhere(registry: Registry, serving: Mapping[Path, Serving]) -> list[ModelFile]:
+    """Those that are served and that no look through the folder finds."""
+    found = {model.file for model in registry.files()}
+    gone = [file for file, at in serving.items() if file not in found and (at.loaded or at.chosen)]
+    return [registry.of_file(file) for file in gone]
+
+
 def _listed(
     registry: Registry, model: ModelFile, serving: Serving | None, duplicates: dict[str, str]
 ) -> ListedModel:
@@ -121,8 +143,11 @@ def _listed(
         duplicate_of=duplicates.get(model.path),
         memory=registry.estimate(card, loaded=serving is not None and serving.loaded) if card else None,
     )
-    if serving is None or card is None:
+    if serving is None or (card is None and not serving.loaded):
         return told
+    if card is None:
+        reason = f"It answers still, but its file cannot be loaded again. {model.reason}"
+        return msgspec.structs.replace(told, kind=Kind.CHAT.value, state=serving.state, reason=reason)
     return msgspec.structs.replace(told, state=serving.state, reason=serving.reason)
 
 

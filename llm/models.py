@@ -10,6 +10,7 @@ moved again or told why not; so an answer is never lost to a swap.
 
 import asyncio
 import logging
+import shlex
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -18,19 +19,26 @@ from typing import Any, Protocol
 
 import msgspec
 
-from library.errors import InvalidRequest, ModelFileInvalid, ModelNotFound, ModelUnavailable
-from llm.card import CTRANSFORMERS, inspect_chat_model
+from library.errors import (
+    ConfigurationError,
+    InvalidRequest,
+    ModelFileInvalid,
+    ModelNotFound,
+    ModelUnavailable,
+)
+from llm.card import CTRANSFORMERS, IN_WORDS, Kind, inspect_chat_model
 from llm.footprint import Footprint, footprint, verdict
 from llm.free_memory import free_memory, own_memory
 from llm.model_state import ModelState
 from llm.queue import Load, QueueSettings, Turns
-from llm.registry import Registry
+from llm.registry import ModelFile, Registry
 from llm.remote import RemoteModel
 from llm.served import Host, ServedModel
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 10.0  # how often the models folder is looked through
+_SHORTEST_LOOK_S = 1.0  # between two looks that names nobody knows give rise to
 _QUIET_S = 3.0  # a file that was written to within this time is still being copied
 # How often the time that it took to be loaded a model may go on, though others are waited
 # for: else two that are asked for in turn would do nothing but load.
@@ -96,6 +104,8 @@ class Models:
         self._on_request = set[ServedModel]()  # which only those want who stand in the line
         self._tasks = set[asyncio.Task[None]]()
         self._unsettled = set[Path]()
+        self._known = self._found()  # what the last look of this house saw; others look, too
+        self._looked_at = -_SHORTEST_LOOK_S
         self.stopping = False
         self.default = self._chosen()
 
@@ -113,7 +123,27 @@ class Models:
         for served in self._files.values():  # one whose file has gone meanwhile, or lies elsewhere
             if served.id == name and served.loaded:
                 return served
-        raise ModelNotFound(name, tuple(self.ids()))
+        raise ModelNotFound(name, tuple(self.ids()), self.why_not(name))
+
+    def is_there(self, name: str) -> bool:
+        """Whether a file has that id, though a request may be unable to have it loaded."""
+        return any(model.id == name for model in self._registry.chat_models())
+
+    def why_not(self, name: str) -> str | None:
+        """Of a file that is there and cannot be asked: why, as a sentence."""
+        try:
+            model = self._registry.find(name)
+        except ModelNotFound:
+            return None
+        if model.card is None:
+            return model.reason
+        return None if model.card.kind is Kind.CHAT else f"It is {IN_WORDS[model.card.kind]}."
+
+    async def look_again(self) -> None:
+        """Look through the folder now, for a name that nothing has: its file may have come a moment ago."""
+        if self._clock() - self._looked_at >= _SHORTEST_LOOK_S:
+            self._looked_at = self._clock()
+            await asyncio.to_thread(self._registry.look)
 
     def ids(self) -> list[str]:
         """Of all that can be asked, the default first."""
@@ -126,6 +156,10 @@ class Models:
         """Those that have been asked for since the start, the default first."""
         others = [*self._files.values(), *self._remotes.values()]
         return [self.default, *(model for model in others if model is not self.default)]
+
+    def comes_by_itself(self, model: ServedModel) -> bool:
+        """Whether whoever asks it is answered, if after a while; as far as can be told."""
+        return model.loaded or (model.problem is None and self._residence.on_demand)
 
     def load(self) -> Load:
         """Of all lines together."""
@@ -210,9 +244,9 @@ class Models:
             case ModelState.STOPPED if model.file is not None:
                 if model not in self._bringing and not self._residence.on_demand:
                     raise ModelUnavailable(
-                        f"{model.reason} Whoever runs Almanac can load it: `almanac models`."
+                        f"{model.reason} Whoever runs Almanac can load it: `almanac models load {_typed(model)}`."
                     )
-                self._bring(model, on_request=True)
+                self._bring(model, insisted=model is self.default, on_request=True)
             case _:
                 raise ModelUnavailable(model.host.reason or f"The chat model {model.id} cannot be asked.")
 
@@ -273,12 +307,15 @@ class Models:
 
     async def _make_room(self, model: ServedModel) -> None:
         """Unload others, those that nobody asks and that were used longest ago first. Raises ModelUnavailable."""
+        # Nobody is sent away for one that would not fit even then.
+        if (needs := self._lacking(model, alone=True)) is not None and model not in self._insisted:
+            raise self._too_large(model, needs)
         while (needs := self._lacking(model)) is not None:
             others = [other for other in self._loaded() if other is not model]
             if not others:
                 if model in self._insisted:
                     return
-                raise ModelUnavailable(f"The chat model {model.id} is not loaded: it is too large. {needs}")
+                raise self._too_large(model, needs)
             other = min(others, key=lambda other: (other.busy, other.used_at))
             spared_s = other.ready_at + other.tenure_s - self._clock()
             if other.busy and spared_s > 0:
@@ -287,18 +324,31 @@ class Models:
                         await other.turns.idle()
             await self._let_go(other)
 
-    def _lacking(self, model: ServedModel) -> str | None:
-        """None if there is room for it beside those that are loaded; else what is lacking, as a sentence."""
-        others = [other for other in self._loaded() if other is not model]
+    def _too_large(self, model: ServedModel, needs: str) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"The chat model {model.id} is not loaded: it is too large. {needs} "
+            f"Whoever runs Almanac can insist: `almanac models load {_typed(model)} --insist`."
+        )
+
+    def _lacking(self, model: ServedModel, *, alone: bool = False) -> str | None:
+        """None if there is room for it, beside those that are loaded or `alone`; else what is lacking, in words."""
+        loaded = [other for other in self._loaded() if other is not model]
+        others = [] if alone else loaded
         needs, limit = self._needs(model), self._residence.memory_bytes
         if limit:
             free: int | None = limit - sum(self._needs(other).total for other in others)
         elif (free := free_memory()) is not None:
             # What the others have not taken yet of what they may take.
             promised = sum(max(0, self._needs(other).total - own_memory(other.host.pid)) for other in others)
-            free += self._residence.gpu_free_bytes - promised
+            given_back = sum(own_memory(other.host.pid) for other in loaded) if alone else 0
+            free += self._residence.gpu_free_bytes - promised + given_back
         if free is not None and needs.total > free:
-            return verdict(needs, max(0, free)).says
+            says = verdict(needs, max(0, free)).says
+            return (
+                f"{says} All models together may take {limit >> 20:,} MiB (`llm.memory_mib`)."
+                if limit
+                else says
+            )
         return "" if len(others) >= self._residence.at_once else None
 
     def _needs(self, model: ServedModel) -> Footprint:
@@ -365,20 +415,26 @@ class Models:
 
     async def _look(self) -> None:
         """Take note of model files that came, changed or went."""
-        changes = await asyncio.to_thread(self._registry.look)
-        self._unsettled |= {self._registry.folder / path for path in changes.added + changes.changed}
-        if changes:
+        await asyncio.to_thread(self._registry.look)
+        # Not what that look tells: a listing may have looked a moment ago, and heard of it first.
+        before, self._known = self._known, self._found()
+        self._unsettled |= {file for file, model in self._known.items() if before.get(file) is not model}
+        if before != self._known:
             self._registry.compare_in_background()
         for file in [file for file in self._unsettled if _quiet(file)]:
             self._unsettled.discard(file)
-            served = self._files.get(file)
-            if served is not None and served.host.state in _OF_ANOTHER_FILE:
+            served, found = self._files.get(file), self._known.get(file)
+            if served is not None and served.host.state is ModelState.READY and not (found and found.card):
+                log.warning(
+                    "The chat model %s stays as it was loaded: its file is gone or broken.", served.id
+                )
+            elif served is not None and served.host.state in _OF_ANOTHER_FILE:
                 log.info("The chat model %s is loaded anew: its file has changed.", served.id)
                 self._begin(self._anew(served))
-            elif self.default.state is ModelState.ABSENT:
-                self.default = self._chosen()
-                if self.default.file is not None:
-                    self._bring(self.default)
+            elif self.default.state is ModelState.ABSENT and self.default.file is None:
+                self._choose_anew()
+        if self.default.state is ModelState.ABSENT and self.default.file is not None:
+            self._choose_anew()  # its file is gone
         for file, served in list(self._files.items()):
             if (
                 served is not self.default
@@ -388,6 +444,15 @@ class Models:
                 and not file.exists()
             ):
                 del self._files[file]
+
+    def _choose_anew(self) -> None:
+        with suppress(ConfigurationError, ModelFileInvalid):  # the one that is configured is gone, or broken
+            self.default = self._chosen()
+            if self.default.file is not None:
+                self._bring(self.default, insisted=True)
+
+    def _found(self) -> dict[Path, ModelFile]:
+        return {model.file: model for model in self._registry.files()}
 
     async def _anew(self, model: ServedModel) -> None:
         await self._unload(model)
@@ -455,6 +520,11 @@ class Models:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _typed(model: ServedModel) -> str:
+    """Its name, as a shell takes it."""
+    return shlex.quote(model.id or "")
 
 
 def _quiet(file: Path) -> bool:

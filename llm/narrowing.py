@@ -28,9 +28,16 @@ _MOST_REPEATED, _MOST_CHARACTERS, _MOST_MULTIPLES = 64, 500, 100
 _DEEPEST_RECURSION = 3  # a small model that has begun does not end by itself
 _LARGEST = 2**53
 # Formats that llama.cpp has rules for, and narrow patterns for the others that OpenAI documents.
-_FORMATS = ("date", "time", "date-time", "uuid")
+_FORMATS = ("time", "uuid")
+# llama.cpp's own rule for a date lets February have 31 days. Here it has 28 in every year.
+_DATE = (
+    r"[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+)
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _HOST = r"[a-z][a-z0-9]{0,30}\.(com|org|net|local)"
 _FORMAT_PATTERNS = {
+    "date": _DATE,
+    "date-time": rf"{_DATE}T{_TIME}",
     "email": rf"[a-z0-9]([._-]?[a-z0-9]){{0,30}}@{_HOST}",
     "hostname": _HOST,
     "ipv4": r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}",

@@ -110,6 +110,11 @@ class Registry:
                     return model
         raise ModelNotFound(name, tuple(model.id for model in files))
 
+    def of_file(self, file: Path) -> ModelFile:
+        """One by its file, which may lie elsewhere, or be gone."""
+        known = next((model for model in self.files() if model.file == file), None)
+        return known or self._registered(file)
+
     def chat_models(self) -> list[ModelFile]:
         """Those that can be chatted with; those of the default engine first, then those with a template, by path."""
         chat = [model for model in self.files() if model.card and model.card.kind is Kind.CHAT]
@@ -170,7 +175,7 @@ class Registry:
         size_bytes, modified_ns, _ = sizes[0] if sizes else (0, 0, 0)
         return ModelFile(
             id=_shown(file.stem),
-            path=_shown(str(file.relative_to(self.folder))),
+            path=_shown(str(file.relative_to(self.folder) if file.is_relative_to(self.folder) else file)),
             file=file,
             state=ModelFileState.REGISTERED if card else ModelFileState.UNUSABLE,
             reason=reason,

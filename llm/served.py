@@ -103,6 +103,11 @@ class ServedModel:
         return self.host.state in {ModelState.LOADING, ModelState.READY}
 
     @property
+    def being_loaded(self) -> bool:
+        """Whether those in its line wait for the model itself, and not for those before them."""
+        return self.turns.held and self.host.state is not ModelState.READY
+
+    @property
     def to_be_awaited(self) -> bool:
         """Whether it has answered before, is not in memory now, and comes back for whoever lines up."""
         return self.was_ready and self.turns.held and self.host.state is not ModelState.FAILED

@@ -43,7 +43,7 @@ ATTEMPTS = 3
 _LONGEST_REPEATED = 2_000  # characters of a failed reply that are shown to the model again
 # What the engine says is wrong when it cannot build the grammar that was made of the schemas.
 _OURS = ("response_format", "request", "grammar", "json_schema")
-_NOT_HELD = "have schemas that a model cannot be held to here; simplify them. The request"
+_NOT_HELD = "cannot be held to with this model; simplify their schemas, or use another model. The request"
 _WARMER = 0.7  # the last attempt's temperature: the same again would end the same
 # Of a request with tools: what is said by the offer, and what a grammar of ours takes the place of.
 _OFFERED = ("tools", "tool_choice", "parallel_tool_calls")

@@ -139,7 +139,7 @@ def _told(event: AnswerEvent, since: float) -> tuple[str, dict[str, Any]]:
             sources = [source_shape(n, found) for n, found in enumerate(event.passages, start=1)]
             return "passages", {"passages": sources, "degraded": event.degraded}
         case Waiting():
-            return "waiting", {"position": event.position}
+            return "waiting", {"position": event.position, "loading": event.loading}
         case Token():
             return "token", {"text": event.text}
         case Citation():

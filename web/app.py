@@ -40,10 +40,15 @@ from web.guards import guard
 from web.house import House
 from web.observed import observed
 from web.openai_described import components
-from web.problems import almanac_problem, http_problem, unexpected_problem, unreadable_body
+from web.problems import (
+    LARGEST_BODY_BYTES,
+    almanac_problem,
+    http_problem,
+    unexpected_problem,
+    unreadable_body,
+)
 
 _FOLDER = Path(__file__).parent
-_LARGEST_BODY_BYTES = 4 * 1024 * 1024
 
 
 def guarded_app(house: House, *, log_requests: bool = False, **hooks: Any) -> ASGIApp:
@@ -123,7 +128,7 @@ def create_app(house: House, **hooks: Any) -> Litestar:
             UnicodeDecodeError: unreadable_body,
             Exception: unexpected_problem,
         },
-        request_max_body_size=_LARGEST_BODY_BYTES,
+        request_max_body_size=LARGEST_BODY_BYTES,
         logging_config=None,  # appliance.serve configures logging, once
         # The schema as plain JSON; Litestar's own pages for it load from a CDN.
         openapi_config=OpenAPIConfig(

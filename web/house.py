@@ -121,7 +121,7 @@ class House(msgspec.Struct, frozen=True):
         model = self.models.default
         if model.state is ModelState.ABSENT:
             notices.append(f"{model.reason} Answers are quotations from the library.")
-        elif model.state not in _SETTLED:
+        elif model.state not in _SETTLED or not self.models.comes_by_itself(model):
             reason = model.reason or "The chat model is still being loaded."
             notices.append(f"{reason} Until it is there, answers are quotations from the library.")
         return notices

@@ -1,5 +1,6 @@
 """The models: which there are, what each is, whether it can be used, and what is done with it."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from litestar.datastructures import State
 from litestar.params import Body, FromPath
 
 from library.errors import OnlyFromHere
-from llm.model_listing import ListedModel, Serving, listed, listed_one, listed_remote
+from llm.model_listing import ListedModel, Serving, listed, listed_file, listed_one, listed_remote
 from llm.model_state import ModelState
 from llm.models import Models
 from llm.remote import RemoteModel
@@ -43,25 +44,20 @@ def model_list(state: State) -> ModelList:
     registry = house.model_files
     if registry.look():
         registry.compare_in_background()
-    remotes = [
-        listed_remote(
-            host.settings.name,
-            host.settings.shown,
-            host.settings.context_tokens,
-            _serving(house.models, model),
-        )
-        for model in house.models.served()
-        if isinstance(host := model.host, RemoteModel)
-    ]
+    remotes = [_told(house, model) for model in house.models.served() if isinstance(model.host, RemoteModel)]
     return ModelList(str(registry.folder), listed(registry, _served_files(house.models)) + remotes)
 
 
 @get("/api/models/{name:path}", sync_to_thread=True)
 def model(state: State, name: FromPath[str]) -> ListedModel:
-    """One of the files, by id or path, with its digest; taking that needs seconds for each gigabyte, once."""
+    """One of them, by id or path; a file with its digest, which takes seconds for each gigabyte, once."""
     house: House = state.house
     house.model_files.look()
-    return listed_one(house.model_files, name.removeprefix("/"), _served_files(house.models))
+    name = name.removeprefix("/")
+    for served in house.models.served():
+        if isinstance(served.host, RemoteModel) and name in {served.id, served.host.settings.shown}:
+            return _told(house, served)
+    return listed_one(house.model_files, name, _served_files(house.models))
 
 
 @post("/api/models/load", status_code=202)
@@ -71,6 +67,7 @@ async def load(
     """Begin to load a model; it will be loaded at the next start, too. 404 when there is none of that name."""
     _only_from_here(request)
     house: House = state.house
+    await asyncio.to_thread(house.model_files.look)
     return _told(house, house.models.bring(data.model, insisted=data.insist))
 
 
@@ -81,6 +78,7 @@ async def unload(
     """Begin to unload a model, once the answers under way have ended."""
     _only_from_here(request)
     house: House = state.house
+    await asyncio.to_thread(house.model_files.look)
     return _told(house, house.models.let_go(data.model, now=data.now))
 
 
@@ -91,6 +89,7 @@ async def choose(
     """Begin to make a model the one that answers, now and after every start; the former is unloaded after it."""
     _only_from_here(request)
     house: House = state.house
+    await asyncio.to_thread(house.model_files.look)
     return _told(house, house.models.use(data.model))
 
 
@@ -109,8 +108,8 @@ def _told(house: House, model: ServedModel) -> ListedModel:
     serving, host = _serving(house.models, model), model.host
     if isinstance(host, RemoteModel):
         return listed_remote(host.model_id, host.settings.shown, host.settings.context_tokens, serving)
-    path = next(known.path for known in house.model_files.files() if known.file == model.file)
-    return listed_one(house.model_files, path, _served_files(house.models), digest=False)
+    assert model.file is not None
+    return listed_file(house.model_files, model.file, serving)
 
 
 def _served_files(models: Models) -> dict[Path, Serving]:

@@ -84,7 +84,7 @@ async def chat_completions(
     refuse(data, _REFUSED)
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequest("top_logprobs", "asks for nothing unless `logprobs` is true.")
-    if asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT) is ModelKind.CHAT:
+    if await asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT) is ModelKind.CHAT:
         return await _bare_model(request, house, data, asked)
     _refuse_of_library(asked)
     headers = ignored(data, _HONOURED_BY_LIBRARY)

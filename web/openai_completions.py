@@ -50,7 +50,7 @@ async def completions(
         raise InvalidRequest(
             "prompt", f"asks for {n * len(prompts)} texts with `n`, and one request may for {MOST_CHOICES}."
         )
-    asked_model(house, asked.model, ModelKind.CHAT)
+    await asked_model(house, asked.model, ModelKind.CHAT)
     model = house.models.named(asked.model)
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     if asked.max_tokens is None:

@@ -46,7 +46,7 @@ async def embeddings(
     require_json(request)
     house, batching = state.house, state.batching
     asked = parameters(data, EmbeddingParameters)
-    asked_model(house, asked.model, ModelKind.EMBEDDING)
+    await asked_model(house, asked.model, ModelKind.EMBEDDING)
     inputs = _inputs(asked.input)
     dimensions = house.embedder.dimensions
     if asked.dimensions not in (None, dimensions):

@@ -13,6 +13,7 @@ from llm.answer import Question
 
 Message = dict[str, Any]
 
+_TEXTS = ("name", "reasoning_content")  # beside the content
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 # The types of a part that is text, and the field that has it.
 CHAT_PARTS = {"text": "text", "refusal": "refusal"}
@@ -29,6 +30,9 @@ def check_messages(messages: Sequence[Message]) -> None:
         where, role = f"messages[{at}]", message.get("role")
         if not isinstance(role, str) or role not in ROLES:
             raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(sorted(ROLES))}.")
+        for field in _TEXTS:
+            if not isinstance(message.get(field), str | None):
+                raise InvalidRequest(f"{where}.{field}", "must be a string.")
         calls = _calls(message, where) if role == "assistant" else set()
         called |= calls
         if role == "tool":
@@ -62,12 +66,18 @@ def _calls(message: Message, where: str) -> set[str]:
 
 
 def spoken(messages: Sequence[Message]) -> list[Message]:
-    """Checked messages as the engine takes them: it knows no refusals, which are words like others."""
+    """Checked messages as the engine takes them: it knows no refusals, which are words like others, and no nulls.
+
+    Clients send whole messages back, with a null for whatever was not there.
+    """
     return [
-        {**message, "content": text_of(message["content"], "")}
-        if isinstance(message.get("content"), list)
-        and any(part["type"] != "text" for part in message["content"])
-        else message
+        {name: value for name, value in message.items() if value is not None or name == "content"}
+        | (
+            {"content": text_of(message["content"], "")}
+            if isinstance(message.get("content"), list)
+            and any(part["type"] != "text" for part in message["content"])
+            else {}
+        )
         for message in messages
     ]
 

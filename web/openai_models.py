@@ -44,16 +44,23 @@ def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     return _model_shape(house, wanted)
 
 
-def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind:
+async def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind:
     """The kind of the model that a request names: one of `kinds`.
+
+    For a name that nothing has, the models folder is looked through again.
 
     Raises ModelNotFound for a name that nothing has, InvalidRequest for a
     model of another kind.
     """
     kind = _kind(house, wanted)
     if kind is None:
-        known = _listed(house)
-        raise ModelNotFound(wanted, tuple(id_ for id_, kind in known.items() if kind in kinds))
+        await house.models.look_again()
+        kind = _kind(house, wanted)
+    if kind is None and house.models.is_there(wanted):
+        kind = ModelKind.CHAT
+    if kind is None:
+        known = tuple(id_ for id_, kind in _listed(house).items() if kind in kinds)
+        raise ModelNotFound(wanted, known, house.models.why_not(wanted))
     if kind not in kinds:
         raise InvalidRequest("model", f"cannot be {wanted!r} here: that {kind}.")
     return kind

@@ -53,7 +53,7 @@ async def rerank(
     if reranker is None:
         raise InvalidRequest("model", "needs a reranker, which `search.reranker` names; there is none.")
     if asked.model:
-        asked_model(house, asked.model, ModelKind.RERANKING)
+        await asked_model(house, asked.model, ModelKind.RERANKING)
     texts = [one if isinstance(one, str) else one.text for one in asked.documents]
     scores, tokens = await unless_gone(request, _read(house, state.batching, reranker, asked.query, texts))
     best = sorted(range(len(texts)), key=lambda at: (-scores[at], at))[: asked.top_n]

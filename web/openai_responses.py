@@ -51,7 +51,7 @@ async def responses(
     asked = parameters(data, ResponseParameters)
     refuse(data, REFUSED)
     messages = input_messages(asked)
-    kind = asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT)
+    kind = await asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT)
     headers = ignored(data, asked.honoured(library=kind is ModelKind.LIBRARY))
     written = ResponseWritten(
         asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY

@@ -47,6 +47,10 @@ _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 # Litestar keeps the argument names `state` and `query` for itself.
 _PARAMETERS = {"document_state": "state", "typed": "query"}
+_BODY = "data"  # Litestar's name for it, which nobody sends
+
+
+LARGEST_BODY_BYTES = 4 * 1024 * 1024  # of a request, uploads aside
 
 
 def status_of(error: errors.AlmanacError) -> int:
@@ -79,12 +83,22 @@ def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Respo
     detail, parameter = f"{error.detail.rstrip('.')}.", None
     if error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"There is nothing at {request.url.path}."
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow") or (error.headers or {}).get("allow")
+        detail = f"{request.method} is not done at {request.url.path}" + (
+            f", but {allowed}." if allowed else "."
+        )
+    elif error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = f"The body is longer than {LARGEST_BODY_BYTES >> 20} MiB. Send less at once."
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         first = error.extra[0]
         named = str(first.get("key") or "")
         parameter = _PARAMETERS.get(named, named) or None
         said = str(first.get("message", "is not valid")).rstrip(".")
         detail = f"`{parameter}`: {said}." if parameter else f"{said}."
+        if parameter == _BODY:
+            detail = "The body is empty." if said == f"'{_BODY}'" else f"The body is not valid: {said}."
+            parameter = None
     return _respond(request, error.status_code, code, detail, parameter, dict(error.headers or {}))
 
 

@@ -21,7 +21,8 @@ def run(given: argparse.Namespace) -> int:
     for event, body in asked.events("/api/ask", {"question": given.question, "shelf": given.shelf}):
         piece = answer.take(event, body)
         if event == "waiting" and body["position"]:
-            print(f"The model is busy; number {body['position']} in line.", file=sys.stderr)
+            is_what = "being loaded" if body["loading"] else "busy"
+            print(f"The model is {is_what}; number {body['position']} in line.", file=sys.stderr)
         if not given.json:
             print(piece, end="", flush=True)
     if answer.failure:

@@ -5,6 +5,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -42,9 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Exit code 0; 1 when the one that is shown cannot be used, or what was asked for did not come about."""
-    if (given.what == "list") != (given.name is None):
+    if given.what == "list" and given.name is not None:
         raise InvalidRequest(
             "NAME", "belongs to `almanac models show NAME`, and to load, unload, use and convert."
+        )
+    if given.what != "list" and given.name is None:
+        raise InvalidRequest(
+            "NAME", f"is missing: `almanac models {given.what} NAME`. `almanac models` lists the names."
         )
     if given.what == "convert":
         from appliance.converting import run as convert  # noqa: PLC0415 - --help must stay light
@@ -73,7 +78,9 @@ def _do(given: argparse.Namespace) -> int:
     while not given.no_wait and not _is_done(given.what, told):
         time.sleep(_LOOK_S)
         listed = house.get("/api/models")["items"]
-        told = next((model for model in listed if model["path"] == told["path"]), told)
+        # One whose file is gone is listed for as long as it is loaded.
+        gone = told | {"state": "unloaded", "reason": "Its file is gone."}
+        told = next((one for one in listed if _same(one, told)), gone)
     if given.json:
         print(json.dumps(told, indent=2))
     else:
@@ -91,9 +98,14 @@ def _is_done(what: str, told: dict[str, Any]) -> bool:
     return told["state"] == "ready" and (what == "load" or told["chosen"])
 
 
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """By both: a server may keep several models."""
+    return (one["id"], one["path"]) == (other["id"], other["path"])
+
+
 def _told(given: argparse.Namespace) -> Any:
     """What the running appliance says; where none runs and none was named, what the folder says."""
-    path = "/api/models" if given.name is None else f"/api/models/{given.name}"
+    path = "/api/models" if given.name is None else f"/api/models/{quote(given.name)}"
     try:
         return client.client_for(given).get(path)
     except SetupError:
@@ -117,7 +129,9 @@ def _print_all(told: dict[str, Any]) -> None:
     for model in told["items"]:
         size = f", {model['size_bytes'] / 2**20:,.0f} MiB" if model["size_bytes"] else ""
         mark = "*" if model["chosen"] else " "
-        print(f"{mark} {model['path']}  {model['kind'] or '?'}, {model['state']}{size}")
+        # A path ends in the name; an address does not.
+        named = model["path"] if model["parts"] else f"{model['id']} ({model['path']})"
+        print(f"{mark} {named}  {model['kind'] or '?'}, {model['state']}{size}")
         for sentence in (model["reason"], *model["notes"]):
             if sentence:
                 print(f"    {sentence}")

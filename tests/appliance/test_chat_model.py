@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from appliance.__main__ import main
-from appliance.chat_model import absence, chosen_model, open_registry, passed_over
+from appliance.chat_model import RememberedModels, absence, chosen_model, open_registry, passed_over
 from appliance.config import Config, LlmConfig, PathsConfig, ServerConfig
 from appliance.preflight import Outcome, preflight
 from library.errors import ConfigurationError, ModelFileInvalid
+from library.facts import Facts
+from library.record import Record
 from tests.llm.gguf_files import KEYS, WHOLE, gguf, said
 
 BARE = gguf(KEYS[:1])  # a chat model without a template
@@ -54,7 +56,7 @@ def test_one_that_is_too_large_for_the_memory_is_not_chosen_by_itself(config, mo
     put(config, "chat/a.gguf")
     monkeypatch.setattr("llm.registry.free_memory", lambda: 2**20)
     assert chosen(config) is None
-    assert "more than there is" in passed_over(open_registry(config))[0]
+    assert "which is too little" in passed_over(open_registry(config))[0]
     assert chosen(config, model="a.gguf") is not None  # but when it is asked for
 
 
@@ -148,6 +150,17 @@ def test_the_command_lists_and_shows_without_a_running_appliance(config, tmp_pat
     code, shown = almanac(config, tmp_path, capsys, "show", "b")
     assert "memory          go: It needs about" in shown
     assert almanac(config, tmp_path, capsys, "show", "a")[0] == 1
+
+
+def test_check_and_the_command_know_what_was_chosen_by_hand(config, tmp_path, capsys):
+    put(config, "chat/a.gguf")
+    put(config, "chat/b.gguf")
+    record = Record.open(config.data / "record.sqlite3")
+    RememberedModels(Facts(record)).keep("chat/b.gguf", ())
+    assert "* chat/b.gguf" in almanac(config, tmp_path, capsys)[1]  # also while the record is open
+    record.close()
+    assert "* chat/b.gguf" in almanac(config, tmp_path, capsys)[1]
+    assert any(finding.says.startswith("b.gguf (llama") for finding in preflight(config))
 
 
 def test_the_command_says_what_it_does_not_know(config, tmp_path, capsys):

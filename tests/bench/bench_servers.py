@@ -31,7 +31,7 @@ from tests.places import ROOT, chat_model
 from tests.running import running
 
 ENVIRONMENT = ROOT / "var" / "bench" / "llama-cpp-python"
-PACKAGE = "llama-cpp-python[server]==0.3.16"
+PACKAGE = "llama-cpp-python[server]==0.3.36"
 CLIENTS = (1, 4)
 TOKENS = 128
 

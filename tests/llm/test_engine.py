@@ -238,6 +238,8 @@ def test_a_stream_that_never_breaks_a_line_has_failed(tmp_path, monkeypatch):
         (401, b"", ModelUnavailable),
         (404, b"<html>", ModelFailed),
         (500, b'{"error":{"message":"broken"}}', ModelFailed),
+        (500, b'{"error":{"message":"Failed to parse messages: type must be string"}}', InvalidRequest),
+        (500, b'{"error":{"message":"Unknown reasoning format: odd"}}', InvalidRequest),
         (503, b'{"error":{"message":"Loading model"}}', ModelUnavailable),
     ],
 )

@@ -250,6 +250,38 @@ def test_one_that_is_too_large_is_refused_in_words_unless_somebody_insists(tmp_p
     run(play)
 
 
+def test_nobody_makes_room_for_one_that_would_not_fit_even_then(tmp_path):
+    scene = Scene(tmp_path, at_once=1, memory_bytes=1)
+    for name in "ab":
+        scene.put(name)
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            house.bring("b")
+            await until(lambda: house.named("b").problem is not None)
+            assert "`llm.memory_mib`" in house.named("b").problem
+            assert "`almanac models load b --insist`" in house.named("b").problem
+            assert scene.events == ["loaded a"]
+
+    run(play)
+
+
+def test_the_default_is_loaded_again_however_large_it_is(tmp_path):
+    scene = Scene(tmp_path, memory_bytes=1)
+    scene.put("a")
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            house.let_go("a")
+            await until(lambda: house.default.state is ModelState.UNLOADED)
+            async with house.default.turn("Ann") as engine:
+                assert engine == "a"
+
+    run(play)
+
+
 def test_what_others_may_still_take_is_not_free(tmp_path, monkeypatch):
     scene = Scene(tmp_path, at_once=9, memory_bytes=0)
     for name in "ab":
@@ -502,6 +534,71 @@ def test_a_model_whose_file_changes_is_loaded_anew_and_one_whose_file_goes_is_fo
             await house._look()
             with pytest.raises(ModelNotFound, match="Known models: a, c"):
                 house.named("b")
+
+    run(play)
+
+
+def test_a_model_that_answers_is_not_given_up_for_a_broken_file(scene):
+    def write(content: bytes) -> None:
+        (scene.folder / "a.gguf").write_bytes(content)
+        os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            write(WHOLE[:-1])  # half of it has been copied
+            await house._look()
+            await asyncio.sleep(0.05)
+            assert (scene.events, house.default.state) == (["loaded a"], ModelState.READY)
+            write(WHOLE + b"\0")
+            await house._look()
+            await until(lambda: scene.events == ["loaded a", "stopped a", "loaded a"])
+
+    run(play)
+
+
+def test_a_change_that_a_listing_has_seen_first_is_not_missed(tmp_path):
+    scene = Scene(tmp_path)
+
+    async def play():
+        async with scene.house() as house:
+            scene.put("a")  # looks, as a listing does
+            await house._look()
+            await ready(house.default)
+            (scene.folder / "a.gguf").write_bytes(WHOLE + b"\0")
+            os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
+            scene.registry.look()
+            await house._look()
+            await until(lambda: scene.events == ["loaded a", "stopped a", "loaded a"])
+
+    run(play)
+
+
+def test_another_answers_when_the_file_of_the_one_that_did_is_gone(scene):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            (scene.folder / "a.gguf").unlink()
+            await house._look()
+            assert house.default.id == "a"  # it is loaded still
+            house.default.host.state = ModelState.ABSENT  # as when its worker has ended
+            await house._look()
+            await ready(house.default)
+            assert house.default.id == "b"
+
+    run(play)
+
+
+def test_a_file_that_cannot_be_used_is_not_said_to_be_missing(scene):
+    (scene.folder / "half.gguf").write_bytes(WHOLE[:-1])
+
+    async def play():
+        async with scene.house() as house:
+            with pytest.raises(ModelNotFound, match="'half' does not exist here"):
+                house.named("half")
+            await house.look_again()
+            with pytest.raises(ModelNotFound, match=r"'half' cannot be used\. half\.gguf is cut short"):
+                house.named("half")
 
     run(play)
 

@@ -1,6 +1,7 @@
 """The JSON API, asked over HTTP of a running appliance."""
 
 import html
+import json
 import re
 
 import pytest
@@ -140,6 +141,27 @@ def test_a_problem_has_its_own_media_type(house: Appliance) -> None:
 def test_a_wrong_method_is_not_a_500(house: Appliance) -> None:
     assert house.request("DELETE", "/api/documents")[0] == 405
     assert house.request("GET", "/api/ask")[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "says"),
+    [
+        ("POST", b"", "The body is empty."),
+        ("POST", b"[]", "The body is not valid: Expected `object`, got `array`."),
+        (
+            "POST",
+            b'{"question": "' + b"x" * 5_000_000 + b'"}',
+            "The body is longer than 4 MiB. Send less at once.",
+        ),
+        ("PUT", b"{}", "PUT is not done at /api/ask"),
+    ],
+)
+def test_a_body_or_method_that_cannot_be_is_answered_in_words(
+    house: Appliance, method: str, body: bytes, says: str
+) -> None:
+    problem = json.loads(house.request(method, "/api/ask", body, {"content-type": "application/json"})[2])
+    assert problem["detail"].startswith(says)
+    assert problem.get("parameter") is None
 
 
 def test_status_and_health(house: Appliance) -> None:

@@ -69,7 +69,7 @@ def breaks() -> list[str]:
 
 @pytest.fixture
 def house() -> SimpleNamespace:
-    return SimpleNamespace(version="0", host_names=(), metrics=Metrics(), lacking=breaks)
+    return SimpleNamespace(version="0", host_names=(), cors_origins=(), metrics=Metrics(), lacking=breaks)
 
 
 def test_a_sane_id_is_kept_and_any_other_replaced(house: SimpleNamespace) -> None:

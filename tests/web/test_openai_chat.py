@@ -350,6 +350,19 @@ def test_an_effort_of_reasoning_is_taken_even_where_the_model_has_none(house: Ap
         assert "almanac-ignored" not in headers
 
 
+def test_what_a_client_sends_back_may_be_null_but_nothing_else_than_text(
+    house: Appliance, model: str
+) -> None:
+    empty = dict.fromkeys(("name", "refusal", "reasoning_content", "tool_calls", "audio", "function_call"))
+    answer, _ = written(house, {"model": model, "messages": [HELLO[0] | empty]})
+    assert answer["choices"][0]["message"]["content"]
+    for field in ("name", "reasoning_content"):
+        status, answer = house.post(CHAT, {"model": model, "messages": [HELLO[0] | {field: 5}]})
+        assert (status, answer["error"]["param"]) == (400, f"messages[0].{field}")
+    status, answer = house.post(CHAT, {"model": model, "messages": HELLO, "grammar": "root ::= nothing"})
+    assert (status, answer["error"]["param"]) == (400, "grammar")
+
+
 def test_too_large_a_body_is_413_and_the_next_request_works(house: Appliance, model: str) -> None:
     status, _, answer = house.request("POST", CHAT, b'{"messages": "' + b"x" * 10_000_000 + b'"}')
     assert status == 413

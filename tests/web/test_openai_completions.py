@@ -118,6 +118,7 @@ def test_log_probabilities_are_in_the_shape_of_completions(house: Appliance, mod
         ({"prompt": None}, "prompt"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
+        ({"prompt": [999_999_999]}, "prompt"),
         ({"prompt": ["a", ""]}, "prompt[1]"),
         ({"prompt": [["a"]]}, "prompt[0]"),
         ({"prompt": ["a"] * 5, "n": 2}, "prompt"),

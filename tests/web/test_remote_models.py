@@ -12,6 +12,8 @@ from typing import Any
 import openai
 import pytest
 
+from appliance.config import load_config
+from library.errors import ConfigurationError
 from tests.places import ROOT, chat_model, embedding_model
 from tests.running import Appliance, running
 
@@ -183,3 +185,14 @@ def test_check_says_whether_they_answer(houses: tuple[Appliance, Appliance]) -> 
     assert said["gone"]["outcome"] == "tight"
     assert "does not answer" in said["gone"]["says"]
     assert "cannot be used" in said["keyless"]["says"]
+
+
+@pytest.mark.parametrize(
+    ("names", "whose"), [(("almanac",), "the library's own"), (("a", "a"), "an earlier one's")]
+)
+def test_a_name_that_is_taken_stops_the_start(tmp_path: Path, names: tuple[str, ...], whose: str) -> None:
+    file = tmp_path / "almanac.toml"
+    file.write_text("".join(f'[[llm.remotes]]\nname = "{name}"\nurl = "http://x.lan"\n' for name in names))
+    with pytest.raises(ConfigurationError, match=whose) as refused:
+        load_config(file)
+    assert refused.value.key == f"llm.remotes[{len(names) - 1}].name"

@@ -143,11 +143,11 @@ def test_past_the_bound_a_client_is_told_when_to_come_again(idle: Appliance) -> 
 
 def test_who_asks_the_library_sees_the_sources_first_and_then_the_position(idle: Appliance) -> None:
     with taken(idle, waiting=2) as others, streaming(idle, ASKED, "modest", "/api/ask") as mine:
-        said = until_said(mine, b'event: waiting\ndata: {"position":2}\n\n')
+        said = until_said(mine, b'event: waiting\ndata: {"position":2,"loading":false}\n\n')
         assert said.index(b"event: passages") < said.index(b"event: waiting")
         others.close()
         said = until_said(mine, b"event: done")
-        assert b'event: waiting\ndata: {"position":0}\n\n' in said
+        assert b'event: waiting\ndata: {"position":0,"loading":false}\n\n' in said
 
 
 def test_a_waiting_stream_is_kept_alive_with_comments_that_a_client_does_not_see(idle: Appliance) -> None:

@@ -81,7 +81,7 @@ class Asking {
   #show({ event, data }) {
     this.#heard.push({ event, data });
     if (event === "token") this.prose.write(data.text);
-    else if (event === "waiting") this.#say(inLine(data.position));
+    else if (event === "waiting") this.#say(inLine(data));
     else if (event === "citation") this.prose.cite(data.n);
     else if (event === "failed") this.#fail(data.message);
     else if (event === "done") this.#done(data);
@@ -135,12 +135,13 @@ class Asking {
   }
 }
 
-/** @param {number} position in the line before the model; 0 when the turn has come */
-function inLine(position) {
+/** @param {{position: number, loading: boolean}} waiting in the line before the model; position 0 when the turn has come */
+function inLine({ position, loading }) {
   if (position === 0) return "Writing…";
-  if (position === 1) return "The model is busy. This answer is written next.";
+  const model = loading ? "The model is being loaded" : "The model is busy";
+  if (position === 1) return `${model}. This answer is written next.`;
   const before = position === 2 ? "one other answer comes" : `${position - 1} other answers come`;
-  return `The model is busy; ${before} before this one.`;
+  return `${model}; ${before} before this one.`;
 }
 
 /**
