@@ -30,9 +30,7 @@ _LARGEST = 2**53
 # Formats that llama.cpp has rules for, and narrow patterns for the others that OpenAI documents.
 _FORMATS = ("time", "uuid")
 # llama.cpp's own rule for a date lets February have 31 days. Here it has 28 in every year.
-_DATE = (
-    r"[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
-)
+_DATE = r"[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _HOST = r"[a-z][a-z0-9]{0,30}\.(com|org|net|local)"
 _FORMAT_PATTERNS = {

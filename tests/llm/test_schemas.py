@@ -1,7 +1,9 @@
 """Schemas from clients: what is taken is decided in time, what is not is named."""
 
 import json
+import re
 import time
+from datetime import date
 from typing import Any
 
 import jsonschema_rs
@@ -254,3 +256,22 @@ def test_what_is_written_anew_matches_only_what_the_pattern_does(pattern: str, v
     if Schema({"type": "string", "pattern": written}).fault(value) is None:
         # Anchors in the middle can only be left out: nothing else may be added.
         assert original.fault(value) is None or "^" in pattern[1:] or "$" in pattern[:-1]
+
+
+def test_every_date_that_may_be_written_is_one() -> None:
+    """The engine's own rule lets every month have 31 days."""
+    pattern = narrowed({"type": "string", "format": "date"}, "when")[0]["pattern"]
+    days = [
+        f"{year}-{month:02}-{day:02}"
+        for year in (1000, 2024, 2999)
+        for month in range(14)
+        for day in range(33)
+    ]
+    may_be = [day for day in days if re.fullmatch(pattern, day)]
+    assert {date.fromisoformat(day).month for day in may_be} == set(range(1, 13))
+    assert len(may_be) == 3 * 365
+    moment = Schema({"type": "string", "format": "date-time"})
+    assert moment.fault("2024-04-30T23:59:59Z") is None
+    assert re.fullmatch(
+        narrowed({"type": "string", "format": "date-time"}, "t")[0]["pattern"], "2024-04-30T23:59:59+02:00"
+    )
