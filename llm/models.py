@@ -461,7 +461,7 @@ class Models:
     def _unload_idle(self) -> None:
         longest = self._residence.idle_s
         for model in self._loaded() if longest else ():
-            unused = self._clock() - max(model.turns.used_at, model.ready_at)
+            unused = self._clock() - model.used_at
             if (
                 model is not self.default
                 and not model.busy

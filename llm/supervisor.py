@@ -37,6 +37,7 @@ import msgspec
 
 from library.errors import ModelFileInvalid, ModelUnavailable
 from llm.card import inspect_chat_model
+from llm.devices import gpu_nodes
 from llm.engines import worker_of
 from llm.model_state import ModelState
 from llm.orders import Listening, Outcome, Refused, WorkerOrders
@@ -277,7 +278,8 @@ class Supervisor:
 
     def _may_do_without_gpu(self, outcome: Outcome | None) -> bool:
         """Whether the GPU may be what kept a model from being loaded: its memory too small, its driver broken."""
-        return self._gpu_layers != 0 and (outcome is None or (isinstance(outcome, Refused) and outcome.gpu))
+        died = outcome is None and bool(gpu_nodes())  # a worker that dies does not say of what
+        return self._gpu_layers != 0 and (died or (isinstance(outcome, Refused) and outcome.gpu))
 
     async def _until_ill(self, worker: _Worker, engine: Engine) -> str:
         missed = 0

@@ -419,7 +419,9 @@ def test_a_refused_model_is_not_tried_again(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [Mode.NO_GPU_MEMORY, Mode.GPU_CRASH])
-def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mode, caplog):
+def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mode, caplog, monkeypatch):
+    monkeypatch.setattr("llm.supervisor.gpu_nodes", lambda: ["nvidia0"])
+
     async def scene():
         async with stopped_at_the_end(fake(tmp_path, mode)) as supervisor:
             await until(lambda: supervisor.state is ModelState.READY)
@@ -428,6 +430,12 @@ def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mod
     asyncio.run(scene())
     assert "CUDA0" in caplog.text
     assert "tried again without the GPU" in caplog.text
+
+
+def test_where_there_is_no_gpu_none_is_blamed_for_a_worker_that_dies(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("llm.supervisor.gpu_nodes", list)
+    assert "GGML_ASSERT" in refused(fake(tmp_path, Mode.DIES_AT_ONCE, sleep=Pauses()))
+    assert "GPU" not in caplog.text
 
 
 def test_a_worker_that_cannot_be_started_is_a_failure_in_words(tmp_path):
