@@ -22,7 +22,7 @@ from llm.models import Models, Residence
 from llm.registry import ModelFile, Registry
 from llm.remote import RemoteModel
 from llm.spoken import Spoken
-from llm.supervisor import ModelSettings, Supervisor
+from llm.supervisor import WHAT_TO_DO, ModelSettings, Supervisor
 from llm.worker import PROMPT_CACHE_MIB
 
 _DEFAULT, _LOADED = "chat_model", "chat_models_loaded"
@@ -92,7 +92,7 @@ def open_models(
             file,
             config.data / "run",
             settings,
-            absence=absence(config, registry) if file is None else "",
+            absence=_told_absence(config, registry) if file is None else "",
             on_spoken=on_spoken,
         )
 
@@ -148,6 +148,12 @@ def passed_over(registry: Registry) -> list[str]:
         if model.card and not _fits(model, registry)
     ]
     return broken + too_large
+
+
+def _told_absence(config: Config, registry: Registry) -> str:
+    """Why there is none, and what to do about it: no file helps where it is switched off."""
+    why = absence(config, registry)
+    return f"{why} {WHAT_TO_DO}" if config.llm.enabled else why
 
 
 def absence(config: Config, registry: Registry) -> str:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WHAT_TO_DO = "Put a .gguf file into the folder for chat models; search works without."
 # sun_path of a Unix socket holds 108 bytes with its closing zero.
 _MAX_SOCKET_PATH_BYTES = 107
 _FOLDER_PREFIX, _SOCKET = "model-", "engine.sock"
@@ -96,7 +97,7 @@ class Supervisor:
         runtime_folder: Path,
         settings: ModelSettings | None = None,
         *,
-        absence: str = "No chat model is installed.",
+        absence: str = f"No chat model is installed. {WHAT_TO_DO}",
         worker: tuple[str, ...] | None = None,  # None: whichever the file's engine has
         on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -299,11 +300,9 @@ class Supervisor:
 
     def _become_absent(self) -> None:
         if self._model_file is not None:
-            self.absence = f"The file {self._model_file.name} is not there."  # others in the house read it
-        self._become(
-            ModelState.ABSENT,
-            f"{self.absence} Put a .gguf file into the folder for chat models; search works without.",
-        )
+            # Not its path: others in the house read it.
+            self.absence = f"The file {self._model_file.name} is not there. {WHAT_TO_DO}"
+        self._become(ModelState.ABSENT, self.absence)
 
 
 class _Worker:

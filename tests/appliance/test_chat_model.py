@@ -1,13 +1,21 @@
 """Which model file is chosen, what `almanac check` says of it, and what `almanac models` shows."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from appliance.__main__ import main
-from appliance.chat_model import RememberedModels, absence, chosen_model, open_registry, passed_over
+from appliance.chat_model import (
+    RememberedModels,
+    absence,
+    chosen_model,
+    open_models,
+    open_registry,
+    passed_over,
+)
 from appliance.config import Config, LlmConfig, PathsConfig, ServerConfig
 from appliance.preflight import Outcome, preflight
 from library.errors import ConfigurationError, ModelFileInvalid
@@ -170,3 +178,14 @@ def test_the_command_says_what_it_does_not_know(config, tmp_path, capsys):
     assert almanac(config, tmp_path, capsys, "show")[0] == 2
     code, said_ = almanac(config, tmp_path, capsys, "--url", "http://127.0.0.1:1")
     assert (code, "does not answer" in said_) == (1, True)
+
+
+def test_nobody_is_told_to_put_a_file_where_the_model_is_switched_off(config):
+    def told(llm: LlmConfig) -> str | None:
+        given = msgspec.structs.replace(config, llm=llm)
+        with closing(Record.open(config.data / "record.sqlite3")) as record:
+            house = open_models(given, open_registry(given), Facts(record), lambda _: None)
+            return house.default.host.reason
+
+    assert told(LlmConfig(enabled=False)) == "The chat model is switched off (`llm.enabled`)."
+    assert (told(LlmConfig()) or "").startswith("No chat model is installed. Put a .gguf file")
