@@ -12,18 +12,19 @@ import msgspec
 from appliance.config import Config
 from library.errors import ConfigurationError, ModelFileInvalid
 from library.facts import Facts, peek
-from llm.card import inspect_chat_model
-from llm.devices import gpus_found
-from llm.digests import Digests
-from llm.footprint import Fit, Slots
-from llm.model_listing import Serving
-from llm.model_state import ModelState
-from llm.models import Models, Residence
-from llm.registry import ModelFile, Registry
-from llm.remote import RemoteModel
-from llm.spoken import Spoken
-from llm.supervisor import WHAT_TO_DO, ModelSettings, Supervisor
-from llm.worker import PROMPT_CACHE_MIB
+from llm.engines.devices import gpus_found
+from llm.engines.model_state import ModelState
+from llm.engines.remote import RemoteModel
+from llm.engines.spoken import Spoken
+from llm.engines.supervisor import WHAT_TO_DO, ModelSettings, Supervisor
+from llm.engines.worker import PROMPT_CACHE_MIB
+from llm.model_files.card import inspect_chat_model
+from llm.model_files.digests import Digests
+from llm.model_files.footprint import Fit, Slots
+from llm.model_files.registry import ModelFile, Registry
+from llm.serving.listing import Serving
+from llm.serving.models import Models
+from llm.serving.room import Residence
 
 _DEFAULT, _LOADED = "chat_model", "chat_models_loaded"
 

@@ -16,9 +16,9 @@ from msgspec import Meta
 
 from ingest.limits import Limits
 from library.errors import ConfigurationError
-from llm.queue import QueueSettings
-from llm.remote import RemoteSettings
-from llm.response_cache import CacheSettings
+from llm.engines.remote import RemoteSettings
+from llm.serving.queue import QueueSettings
+from llm.serving.response_cache import CacheSettings
 from web.cors import wrong_origins
 
 CONFIG_VARIABLE = "ALMANAC_CONFIG"

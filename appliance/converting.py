@@ -11,9 +11,9 @@ from pathlib import Path
 from appliance.chat_model import open_registry
 from appliance.config import Config, load_config
 from appliance.line import Line
-from llm.card import CTRANSFORMERS, inspect_chat_model
-from llm.ctransformers_convert import convert, converted_name
-from llm.ctransformers_preflight import available
+from llm.engines.ctransformers.convert import convert, converted_name
+from llm.engines.ctransformers.preflight import available
+from llm.model_files.card import CTRANSFORMERS, inspect_chat_model
 
 
 def run(given: argparse.Namespace) -> int:

@@ -20,13 +20,13 @@ from appliance.embedding_models import embedding_model_folder
 from appliance.stacks import reranker_of
 from appliance.vector_places import server_settings
 from library.errors import AlmanacError
-from llm.card import inspect_chat_model
-from llm.devices import gpu_nodes, gpus_found
-from llm.engines import worker_of
-from llm.footprint import Fit
-from llm.free_memory import free_memory
-from llm.model_listing import NO_TEMPLATE
-from llm.remote import remote_trouble
+from llm.engines.choice import worker_of
+from llm.engines.devices import gpu_nodes, gpus_found
+from llm.engines.remote import remote_trouble
+from llm.model_files.card import inspect_chat_model
+from llm.model_files.footprint import Fit
+from llm.model_files.free_memory import free_memory
+from llm.serving.listing import NO_TEMPLATE
 from search.embedder import MODEL_FILE, TOKENIZER_FILE
 from search.vectors.server import reach
 from search.vectors.troubles import shown

@@ -29,8 +29,8 @@ from appliance.schedule import rescanning
 from appliance.stacks import open_embedder_in_background, open_stacks
 from ingest.landing import Landing
 from library.errors import SetupError
-from llm.answer import Answerer
-from llm.response_cache import ResponseCache
+from llm.answering.answer import Answerer
+from llm.serving.response_cache import ResponseCache
 from search.suggestions import Suggestions
 from web.app import guarded_app
 from web.house import House

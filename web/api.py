@@ -14,7 +14,7 @@ from litestar.response import Stream
 
 from library.errors import InvalidRequest, PassageNotFound
 from library.values import DocumentState, Shelf
-from llm.answer import Question
+from llm.answering.answer import Question
 from llm.events import AnswerEvent, Citation, Done, Failed, PassagesFound, Token, Waiting
 from web.asked import Asked
 from web.house import House

@@ -23,8 +23,6 @@ from web import (
     health,
     jobs,
     models,
-    opds,
-    openai,
     pages,
     reading,
     readings,
@@ -39,7 +37,9 @@ from web.cors import Cors
 from web.guards import guard
 from web.house import House
 from web.observed import observed
-from web.openai_described import components
+from web.opds import routes as opds
+from web.openai import routes as openai
+from web.openai.described import components
 from web.problems import (
     LARGEST_BODY_BYTES,
     almanac_problem,

@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from ingest.index_health import vector_health, words_health
 from ingest.upkeep import VECTORS, WORDS
 from library.errors import IndexUnavailable
-from llm.served import ServedModel
+from llm.serving.served import ServedModel
 from web.house import House
 from web.jobs import status_of_ingest
 

@@ -20,11 +20,11 @@ from library.excerpts import Excerpts
 from library.holdings import Holdings
 from library.jobs import Jobs
 from library.values import DocumentState
-from llm.answer import Answerer
-from llm.model_state import ModelState
-from llm.models import Models
-from llm.registry import Registry
-from llm.response_cache import ResponseCache
+from llm.answering.answer import Answerer
+from llm.engines.model_state import ModelState
+from llm.model_files.registry import Registry
+from llm.serving.models import Models
+from llm.serving.response_cache import ResponseCache
 from search.earlier import EarlierLexicalIndex
 from search.embedder import LazyEmbedder
 from search.lexical import LexicalIndex

@@ -19,7 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from llm.spoken import Spoken
+from llm.engines.spoken import Spoken
 from search.values import Mode
 
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0)

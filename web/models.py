@@ -10,11 +10,11 @@ from litestar.datastructures import State
 from litestar.params import Body, FromPath
 
 from library.errors import OnlyFromHere
-from llm.model_listing import ListedModel, Serving, listed, listed_file, listed_one, listed_remote
-from llm.model_state import ModelState
-from llm.models import Models
-from llm.remote import RemoteModel
-from llm.served import ServedModel
+from llm.engines.model_state import ModelState
+from llm.engines.remote import RemoteModel
+from llm.serving.listing import ListedModel, Serving, listed, listed_file, listed_one, listed_remote
+from llm.serving.models import Models
+from llm.serving.served import ServedModel
 from web.api import require_json
 from web.guards import LOOPBACK
 from web.house import House

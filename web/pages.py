@@ -15,12 +15,13 @@ from ingest.refusals import too_large, unreadable_kind
 from library.errors import AlmanacError, InvalidRequest
 from library.values import DocumentState
 from search.scanning import cleaned
-from web import opds, results
+from web import results
 from web.api import MOST_CHOSEN
 from web.asked import Asked, asked
 from web.guards import LOOPBACK
 from web.house import House
 from web.jobs import ingest_shape
+from web.opds.routes import address as opds_address
 from web.problems import status_of
 from web.shapes import document_shape
 from web.uploads import Slips
@@ -127,7 +128,7 @@ def library(
         },
         "next_href": href("/library", filters | {"cursor": page.next}) if page.next else None,
         "library_folder": str(house.library_folder),
-        "opds_address": opds.address(request),
+        "opds_address": opds_address(request),
         "opds_is_near": request.url.hostname in LOOPBACK,
     }
     return Template("library.html", context=context)

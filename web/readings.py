@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ingest.index_health import IndexHealth, IndexState, vector_health, words_health
 from ingest.upkeep import VECTORS, WORDS
 from library.errors import AlmanacError
-from llm.model_state import ModelState
+from llm.engines.model_state import ModelState
 from web.house import House
 
 _TEXT_FORMAT = "text/plain; version=0.0.4"  # the charset is added

@@ -1,7 +1,7 @@
 """Repeated: a request whose answer would be the same as before is given that, without a turn at the model.
 
 Knows which requests are repeatable, how an answer is put away and how it is
-given again; `llm.response_cache` knows for how long. Its hard rules: only whoever
+given again; `llm.serving.response_cache` knows for how long. Its hard rules: only whoever
 asked for the same words every time gets them (temperature 0, or a seed); only an answer
 that was written to its end is put away; and none is given to another reader.
 
@@ -21,9 +21,9 @@ from litestar import Request
 
 from library.errors import ModelUnavailable
 from llm.events import AnswerKind, Citation, Done, PassagesFound, Token, Waiting
-from llm.response_cache import ResponseCache, Sources
-from llm.served import ServedModel
-from llm.tools import Called, Thought
+from llm.serving.response_cache import ResponseCache, Sources
+from llm.serving.served import ServedModel
+from llm.tools.offer import Called, Thought
 from web.api import server_sent
 from web.house import House
 from web.waiting import reader_of

@@ -112,7 +112,7 @@ def _told(given: argparse.Namespace) -> Any:
         if given.url:
             raise
     from appliance.chat_model import open_registry, would_serve  # noqa: PLC0415 - --help must stay light
-    from llm.model_listing import listed, listed_one  # noqa: PLC0415
+    from llm.serving.listing import listed, listed_one  # noqa: PLC0415
 
     config = load_config(given.config)
     registry = open_registry(config)

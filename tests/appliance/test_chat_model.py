@@ -62,7 +62,7 @@ def test_the_first_usable_one_is_chosen(config):
 
 def test_one_that_is_too_large_for_the_memory_is_not_chosen_by_itself(config, monkeypatch):
     put(config, "chat/a.gguf")
-    monkeypatch.setattr("llm.registry.free_memory", lambda: 2**20)
+    monkeypatch.setattr("llm.model_files.registry.free_memory", lambda: 2**20)
     assert chosen(config) is None
     assert "which is too little" in passed_over(open_registry(config))[0]
     assert chosen(config, model="a.gguf") is not None  # but when it is asked for
@@ -123,7 +123,7 @@ def test_check_tells_of_the_chosen_model_and_of_the_others_troubles(config):
     ],
 )
 def test_check_tells_where_the_engine_of_the_chosen_model_cannot_have_it(config, monkeypatch, absence, says):
-    monkeypatch.setattr("llm.engines.available", lambda: absence)
+    monkeypatch.setattr("llm.engines.choice.available", lambda: absence)
     put(config, "chat/ct.gguf", gguf((*KEYS, said("almanac.engine", "ctransformers"))))
     finding = next(finding for finding in preflight(config) if finding.part == "model")
     assert (finding.outcome, finding.says.startswith(says)) == (Outcome.NO, True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from llm.supervisor import ModelSettings, Supervisor
+from llm.engines.supervisor import ModelSettings, Supervisor
 from tests.contracts.engines import converted_model
 from tests.places import chat_model
 

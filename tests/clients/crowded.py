@@ -69,5 +69,5 @@ def _worker(house: Appliance) -> int:
     assert house.process
     children = Path(f"/proc/{house.process.pid}/task").glob("*/children")
     pids = [pid for path in children for pid in path.read_text().split()]
-    (worker,) = [pid for pid in pids if b"llm.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (worker,) = [pid for pid in pids if b"llm.engines.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return int(worker)

@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from llm.ctransformers_convert import convert
-from llm.ctransformers_preflight import available
-from llm.remote import RemoteModel, RemoteSettings
-from llm.served import Host
-from llm.supervisor import ModelSettings, Supervisor
+from llm.engines.ctransformers.convert import convert
+from llm.engines.ctransformers.preflight import available
+from llm.engines.remote import RemoteModel, RemoteSettings
+from llm.engines.supervisor import ModelSettings, Supervisor
+from llm.serving.served import Host
 from tests.places import ROOT, chat_model, missing
 
 ENGINES = ("xllamacpp", "ctransformers", "remote")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from library.errors import InvalidRequest, ModelFailed, ModelUnavailable
-from llm.engine import Engine
-from llm.model_state import ModelState
-from llm.served import Host
+from llm.engines.engine import Engine
+from llm.engines.model_state import ModelState
+from llm.serving.served import Host
 from tests.contracts.engines import ENGINES, kept
 
 pytestmark = [pytest.mark.models, pytest.mark.parametrize("engine", ENGINES)]

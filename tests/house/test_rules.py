@@ -142,8 +142,8 @@ def test_only_the_adapters_import_their_vendor() -> None:
         "qdrant_edge": {"search/vectors/edge.py", "search/vectors/edge_shard.py"},
         "qdrant_client": {"search/vectors/server.py"},
         "onnxruntime": {"search/graphs.py"},
-        "xllamacpp": {"llm/worker.py", "llm/devices.py"},
-        "ctransformers": {"llm/ctransformers_worker.py"},
+        "xllamacpp": {"llm/engines/worker.py", "llm/engines/devices.py"},
+        "ctransformers": {"llm/engines/ctransformers/worker.py"},
         "sqlalchemy": {
             f"library/{name}.py"
             for name in (
@@ -165,11 +165,11 @@ def test_only_the_adapters_import_their_vendor() -> None:
             str(path.relative_to(ROOT))
             for path in (ROOT / "library" / "migrations" / "versions").glob("v*.py")
         },
-        "h11": {"llm/transport.py"},
-        "jsonschema_rs": {"llm/schemas.py"},
-        "httpx": {"llm/engine.py", "llm/transport.py"},
+        "h11": {"llm/engines/transport.py"},
+        "jsonschema_rs": {"llm/tools/schemas.py"},
+        "httpx": {"llm/engines/engine.py", "llm/engines/transport.py"},
         "prometheus_client": {"web/metrics.py", "web/readings.py"},
-        "litestar": {f"web/{path.name}" for path in (ROOT / "web").glob("*.py")},
+        "litestar": {str(path.relative_to(ROOT)) for path in (ROOT / "web").rglob("*.py")},
     }
     for vendor, places in allowed.items():
         pattern = re.compile(rf"^\s*(?:from|import) {vendor}\b", re.MULTILINE)

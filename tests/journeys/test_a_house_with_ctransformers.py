@@ -43,7 +43,7 @@ def test_it_answers_from_the_library_and_tries_no_connection(
         house.stop()
     calls = trace.read_text().splitlines()
     assert any("engine.sock" in line for line in calls)
-    assert any("llm.ctransformers_worker" in line for line in calls)
+    assert any("llm.engines.ctransformers.worker" in line for line in calls)
     assert [line for line in calls if "AF_INET" in line and "127.0.0.1" not in line] == []
     assert [line for line in calls if re.search(r"sun_path=.*resolve", line)] == []
     # Nor does it start programs to find out what it runs on, or leave anything behind.

@@ -56,7 +56,7 @@ def worker_of(house: Appliance) -> int:
     """The pid of the one model worker that runs."""
     assert house.process
     found = subprocess.run(
-        ["pgrep", "-P", str(house.process.pid), "-f", "llm.worker"],
+        ["pgrep", "-P", str(house.process.pid), "-f", "llm.engines.worker"],
         capture_output=True,
         text=True,
         check=False,
@@ -249,7 +249,7 @@ def test_fifty_swaps_while_four_talk_lose_no_answer_and_no_memory(house: Applian
         asked("unload", model)
     house.until(lambda: not {"ready", "loading", "draining"} & set(states().values()), 60)
     workers = subprocess.run(
-        ["pgrep", "-P", str(house.process.pid), "-f", "llm.worker"],
+        ["pgrep", "-P", str(house.process.pid), "-f", "llm.engines.worker"],
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,7 @@
 
     python fake_engine_server.py MODE
 
-takes the place of `python -m llm.worker`: the same line of orders on standard
+takes the place of `python -m llm.engines.worker`: the same line of orders on standard
 input, the same line of outcome on standard output, a server on the same
 socket. `answering` is a server within the test, which says given bytes.
 """

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from llm.ggml import TYPES
-from llm.gguf import read_header
+from llm.model_files.ggml import TYPES
+from llm.model_files.gguf import read_header
 from tests.llm.gguf_files import ARRAY, KEYS, STRING, TENSORS, U32, counted, gguf, key, tensor
 from tests.places import ROOT, chat_model
 
@@ -28,7 +28,7 @@ MEMORY_BYTES, CPU_S = 512 * 2**20, 20
 LOOKING = """
 import json, resource, sys, time
 from pathlib import Path
-from llm.registry import Registry
+from llm.model_files.registry import Registry
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[3]),) * 2)
 registry = Registry(Path(sys.argv[1]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from library.errors import ModelFileInvalid
-from llm.architectures import ENCODERS, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
-from llm.card import Cache, Kind, inspect, inspect_chat_model, part_files
+from llm.model_files.architectures import ENCODERS, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
+from llm.model_files.card import Cache, Kind, inspect, inspect_chat_model, part_files
 from tests.llm.gguf_files import (
     ARRAY,
     BOOL,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from llm.chat_template import CHATML, MAX_TEMPLATE_CHARACTERS, ChatTemplate, TemplateRefused
+from llm.model_files.chat_template import CHATML, MAX_TEMPLATE_CHARACTERS, ChatTemplate, TemplateRefused
 from tests.places import ROOT
 
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<b>1 & 2</b>"}]
@@ -74,7 +74,7 @@ def test_a_hostile_template_is_refused_soon_and_harms_nobody(source: str) -> Non
 @pytest.mark.parametrize("source", [ENDLESS, "{{ 10 ** (10 ** 10) }}"])
 def test_a_template_that_does_not_end_ends_its_process(source: str) -> None:
     script = (
-        "import sys\nfrom llm import chat_template\nchat_template.LIMIT_S = 1\n"
+        "import sys\nfrom llm.model_files import chat_template\nchat_template.LIMIT_S = 1\n"
         "print('BEGUN', flush=True)\nchat_template.ChatTemplate(sys.argv[1]).text([])\nprint('DONE')\n"
     )
     done = subprocess.run(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.citations import Citer
+from llm.answering.citations import Citer
 from llm.events import Citation, Token
 
 BOILING = "Water › Boiling\nBring the water to a rolling boil and keep it boiling for 1 minute, or 3 minutes above 2,000 m."

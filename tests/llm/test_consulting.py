@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from library.errors import IndexUnavailable
-from llm.consulting import ROUNDS, Consulting, ConsultingEvent
-from llm.engine import Engine
+from llm.answering.consulting import ROUNDS, Consulting, ConsultingEvent
+from llm.answering.library_tools import TOOLS, Consulted, LibraryTools
+from llm.engines.engine import Engine
 from llm.events import Citation, PassagesFound
-from llm.library_tools import TOOLS, Consulted, LibraryTools
-from llm.schemas import Schema
-from llm.tools import Called, Demand, Ended, Offer, Said, Tool, ToolCall, Writing
+from llm.tools.offer import Called, Demand, Ended, Offer, Said, Tool, ToolCall, Writing
+from llm.tools.schemas import Schema
 from search.retriever import Retriever
 from search.values import Passage, SearchResult
 from tests.llm.passages import passage

@@ -12,12 +12,13 @@ import msgspec
 import pytest
 
 from library.errors import InvalidRequest, ModelFileInvalid, SetupError
-from llm import ctransformers_convert, gguf_contents
-from llm.byte_alphabet import BYTE, LETTER, as_bytes, as_letters
-from llm.card import inspect, inspect_chat_model
-from llm.ctransformers_convert import convert, converted_name
-from llm.ctransformers_preflight import inspect_for_ctransformers
-from llm.gguf_contents import Contents, read_contents
+from llm.engines.ctransformers import convert as ctransformers_convert
+from llm.engines.ctransformers.convert import convert, converted_name
+from llm.engines.ctransformers.preflight import inspect_for_ctransformers
+from llm.model_files import contents as gguf_contents
+from llm.model_files.byte_alphabet import BYTE, LETTER, as_bytes, as_letters
+from llm.model_files.card import inspect, inspect_chat_model
+from llm.model_files.contents import Contents, read_contents
 from tests.contracts.engines import converted_model
 from tests.llm.gguf_files import counted
 from tests.llm.tiny_llama import BYTE_LEVEL, MERGES, tiny_llama

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from library.errors import ModelFileInvalid
-from llm.ctransformers_convert import convert
-from llm.ctransformers_preflight import available, inspect_for_ctransformers
+from llm.engines.ctransformers.convert import convert
+from llm.engines.ctransformers.preflight import available, inspect_for_ctransformers
 from tests.llm.gguf_files import counted, key, listed, said
 from tests.llm.tiny_llama import (
     BYTE_LEVEL,

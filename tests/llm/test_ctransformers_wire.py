@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.chat_template import ChatTemplate
-from llm.ctransformers_requests import ChatRequest, Refusal, TextRequest, asked, conversation
-from llm.ctransformers_wire import MAX_BODY_BYTES, Wire
-from llm.ctransformers_writer import BATCH_TOKENS, Ended, Writer, _UntilStop
+from llm.engines.ctransformers.requests import ChatRequest, Refusal, TextRequest, asked, conversation
+from llm.engines.ctransformers.wire import MAX_BODY_BYTES, Wire
+from llm.engines.ctransformers.writer import BATCH_TOKENS, Ended, Writer, _UntilStop
+from llm.model_files.chat_template import ChatTemplate
 
 WATER = {"messages": [{"role": "user", "content": "water"}]}
 SOON_S = 5

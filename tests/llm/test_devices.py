@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from llm import devices
-from llm.devices import Gpu, gpu_nodes, gpus, gpus_found, on_device
+from llm.engines import devices
+from llm.engines.devices import Gpu, gpu_nodes, gpus, gpus_found, on_device
 
 
 def test_without_a_node_no_process_is_started(tmp_path, monkeypatch):

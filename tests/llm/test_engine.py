@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from library.errors import AlmanacError, InvalidRequest, ModelError, ModelFailed, ModelUnavailable
-from llm.engine import Engine, _Events, translated
-from llm.supervisor import ModelSettings, Supervisor
+from llm.engines.engine import Engine, _Events, translated
+from llm.engines.supervisor import ModelSettings, Supervisor
 from tests.llm.fake_engine_server import HEAD, answering, refusal
 from tests.places import chat_model
 
@@ -226,7 +226,7 @@ def test_an_error_within_a_stream_is_raised(tmp_path):
 
 
 def test_a_stream_that_never_breaks_a_line_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr("llm.engine._MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr("llm.engines.engine._MAX_EVENT_BYTES", 1000)
     with pytest.raises(ModelFailed, match="no stream of events"):
         streamed(tmp_path, HEAD, b"x" * 2000)
 
@@ -288,7 +288,7 @@ def test_an_engine_that_is_gone_is_unavailable(tmp_path):
 @pytest.mark.parametrize("hold", [True, False])
 def test_neither_the_first_chunk_nor_the_end_waits_for_others(tmp_path, monkeypatch, hold):
     """With `hold` the first chunk comes though nothing follows; without, the end comes with the closing."""
-    monkeypatch.setattr("llm.transport.PACE_S", 60)
+    monkeypatch.setattr("llm.engines.transport.PACE_S", 60)
 
     async def scene():
         async with answering(tmp_path / "s.sock", [HEAD, b'data: {"a":1}\n\n'], hold=hold):

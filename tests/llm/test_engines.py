@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from library.errors import ModelFileInvalid, ModelUnavailable
-from llm import engines
-from llm.card import inspect
-from llm.ctransformers_convert import convert
-from llm.digests import Digests
-from llm.engines import CTRANSFORMERS, XLLAMACPP, worker_of
-from llm.footprint import Slots, footprint
-from llm.registry import Registry
-from llm.supervisor import ModelSettings, Supervisor
+from llm.engines import choice
+from llm.engines.choice import CTRANSFORMERS, XLLAMACPP, worker_of
+from llm.engines.ctransformers.convert import convert
+from llm.engines.supervisor import ModelSettings, Supervisor
+from llm.model_files.card import inspect
+from llm.model_files.digests import Digests
+from llm.model_files.footprint import Slots, footprint
+from llm.model_files.registry import Registry
 from tests.contracts.engines import kept
 from tests.llm.gguf_files import said
 from tests.llm.tiny_llama import BYTE_LEVEL, tiny_llama
@@ -55,10 +55,10 @@ def failed(file: Path, folder: Path) -> str:
 def test_a_file_goes_to_the_engine_that_it_was_written_for(
     published: Path, converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "available", lambda: None)
+    monkeypatch.setattr(choice, "available", lambda: None)
     assert worker_of(inspect(published), published) == XLLAMACPP
     assert worker_of(inspect(converted), converted) == CTRANSFORMERS
-    monkeypatch.setattr(engines, "available", lambda: NOT_THERE)
+    monkeypatch.setattr(choice, "available", lambda: NOT_THERE)
     assert worker_of(inspect(published), published) == XLLAMACPP
     with pytest.raises(ModelUnavailable, match="pip install"):
         worker_of(inspect(converted), converted)
@@ -67,14 +67,14 @@ def test_a_file_goes_to_the_engine_that_it_was_written_for(
 def test_where_the_engine_is_not_installed_that_is_said_once_and_for_all(
     converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "available", lambda: NOT_THERE)
+    monkeypatch.setattr(choice, "available", lambda: NOT_THERE)
     assert failed(converted, tmp_path) == f"failed: {NOT_THERE}"
 
 
 def test_a_file_that_only_says_that_it_was_written_for_it_never_reaches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "available", lambda: None)
+    monkeypatch.setattr(choice, "available", lambda: None)
     file = tmp_path / "a.gguf"
     file.write_bytes(
         tiny_llama(BYTE_LEVEL, lambda keys, _: keys.update(engine=said("almanac.engine", "ctransformers")))

@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llm.card import Cache, Kind, ModelCard, inspect
-from llm.footprint import Fit, Footprint, Slots, footprint, verdict
-from llm.free_memory import free_memory
+from llm.model_files.card import Cache, Kind, ModelCard, inspect
+from llm.model_files.footprint import Fit, Footprint, Slots, footprint, verdict
+from llm.model_files.free_memory import free_memory
 from tests.places import chat_model
 
 MIB, GIB = 2**20, 2**30

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm.supervisor import ModelSettings, Supervisor
+from llm.engines.supervisor import ModelSettings, Supervisor
 from tests.places import chat_model
 
 pytestmark = pytest.mark.models

@@ -11,8 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from library.errors import ModelFileInvalid
-from llm.card import ModelCard, inspect
-from llm.gguf import MAX_LISTED, MAX_NUMBERS, MAX_STRINGS, MAX_TENSORS, Header, Listed, read_header
+from llm.model_files.card import ModelCard, inspect
+from llm.model_files.gguf import (
+    MAX_LISTED,
+    MAX_NUMBERS,
+    MAX_STRINGS,
+    MAX_TENSORS,
+    Header,
+    Listed,
+    read_header,
+)
 from tests.llm.gguf_files import (
     ARRAY,
     DATA,

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from library.errors import InvalidRequest, ModelNotFound, ModelUnavailable
-from llm import models as under_test
-from llm.model_state import ModelState
-from llm.models import Models, Residence
-from llm.queue import QueueSettings
-from llm.registry import Registry
-from llm.remote import RemoteModel, RemoteSettings
-from llm.served import ServedModel
+from llm.engines.model_state import ModelState
+from llm.engines.remote import RemoteModel, RemoteSettings
+from llm.model_files.registry import Registry
+from llm.serving import room as under_test
+from llm.serving.models import Models
+from llm.serving.queue import QueueSettings
+from llm.serving.room import Residence
+from llm.serving.served import ServedModel
 from tests.llm.gguf_files import WHOLE
 
 
@@ -290,7 +291,7 @@ def test_what_others_may_still_take_is_not_free(tmp_path, monkeypatch):
     async def play():
         async with scene.house() as house:
             await ready(house.default)
-            needs = house._needs(house.default).total
+            needs = house._room.needs(house.default).total
             monkeypatch.setattr(under_test, "free_memory", lambda: 2 * needs - 1)
             async with house.named("b").turn("Ann"):
                 assert house.default.state is ModelState.UNLOADED

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from library.errors import AlmanacError
-from llm import models as under_test
-from llm.model_state import ModelState
-from llm.models import Models, Residence
-from llm.queue import QueueSettings
-from llm.registry import Registry
-from llm.served import ServedModel
+from llm.engines.model_state import ModelState
+from llm.model_files.registry import Registry
+from llm.serving import room as under_test
+from llm.serving.models import Models
+from llm.serving.queue import QueueSettings
+from llm.serving.room import Residence
+from llm.serving.served import ServedModel
 from tests.llm.gguf_files import WHOLE
 from tests.llm.test_models import FakeHost, FakeMemory
 

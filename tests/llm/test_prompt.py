@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llm.prompt import Message, defused, library_prompt
+from llm.answering.prompt import Message, defused, library_prompt
 from tests.llm.passages import passage
 
 

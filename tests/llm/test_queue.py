@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from library.errors import ModelUnavailable, Overloaded, WaitedTooLong
-from llm.queue import Place, Priority, QueueSettings, Turns
+from llm.serving.queue import Place, Priority, QueueSettings, Turns
 
 READERS = ("Ann", "Bo", "Cy")
 SOON_S = 10
@@ -224,7 +224,7 @@ async def steps(count: int = 5) -> None:
 def test_who_waits_is_told_their_position_as_it_changes_and_that_the_turn_has_come(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm.queue.LOOK_S", 0.01)
+    monkeypatch.setattr("llm.serving.queue.LOOK_S", 0.01)
 
     async def work() -> None:
         turns = Turns(1, QueueSettings())
@@ -245,8 +245,8 @@ def test_who_waits_is_told_their_position_as_it_changes_and_that_the_turn_has_co
 
 
 def test_who_waits_is_told_something_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm.queue.LOOK_S", 0.01)
-    monkeypatch.setattr("llm.queue.KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("llm.serving.queue.LOOK_S", 0.01)
+    monkeypatch.setattr("llm.serving.queue.KEEP_ALIVE_S", 0.05)
 
     async def work() -> None:
         turns = Turns(1, QueueSettings())

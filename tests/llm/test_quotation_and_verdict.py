@@ -1,8 +1,8 @@
 """Quotations and the verdict: what happens without a model, and before one is asked."""
 
+from llm.answering.quotation import best_sentences, quotations
+from llm.answering.verdict import Verdict, verdict
 from llm.events import Citation, Token
-from llm.quotation import best_sentences, quotations
-from llm.verdict import Verdict, verdict
 from tests.llm.passages import passage
 
 
@@ -72,7 +72,7 @@ def test_the_passage_nearest_in_meaning_is_quoted_first_under_its_own_number() -
 
 
 def test_the_same_words_in_other_punctuation_are_one_passage() -> None:
-    from llm.answer import _distinct
+    from llm.answering.answer import _distinct
 
     found = [
         passage("Condy\u2019s Crystals purify."),

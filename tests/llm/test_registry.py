@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from library.errors import Busy, ModelFileInvalid, ModelNotFound
-from llm import registry as registry_module
-from llm.card import Kind
-from llm.digests import Digests
-from llm.footprint import Fit, Slots
-from llm.model_listing import Serving, listed, listed_one
-from llm.registry import Changes, ModelFileState, Registry
+from llm.model_files import registry as registry_module
+from llm.model_files.card import Kind
+from llm.model_files.digests import Digests
+from llm.model_files.footprint import Fit, Slots
+from llm.model_files.registry import Changes, ModelFileState, Registry
+from llm.serving.listing import Serving, listed, listed_one
 from tests.llm.gguf_files import KEYS, WHOLE, gguf, said
 from tests.llm.test_card import in_parts
 
@@ -220,7 +220,7 @@ def test_a_digest_is_taken_once_and_remembered_over_a_restart(folder, tmp_path, 
     file, memory = put(folder, "a.gguf"), tmp_path / "data" / "digests.json"
     digest = Digests(memory).take([file])
     assert digest == hashlib.sha256(WHOLE).hexdigest()
-    monkeypatch.setattr("llm.digests._digest", lambda files: pytest.fail("read again"))
+    monkeypatch.setattr("llm.model_files.digests._digest", lambda files: pytest.fail("read again"))
     assert Digests(memory).take([file]) == digest
     assert [path.name for path in memory.parent.iterdir()] == ["digests.json"]
 
@@ -234,7 +234,7 @@ def test_one_file_is_read_at_a_time_and_few_wait_for_it(folder, monkeypatch):
         assert go_on.wait(10)
         return "digest"
 
-    monkeypatch.setattr("llm.digests._digest", slowly)
+    monkeypatch.setattr("llm.model_files.digests._digest", slowly)
     digests = Digests()
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(digests.take, [file]) for _ in range(8)]
@@ -261,7 +261,7 @@ def test_a_file_that_changes_meanwhile_has_no_digest(folder, monkeypatch):
         os.utime(file, ns=(1, 1))
         return "nonsense"
 
-    monkeypatch.setattr("llm.digests._digest", meddled)
+    monkeypatch.setattr("llm.model_files.digests._digest", meddled)
     with pytest.raises(ModelFileInvalid, match="changed while it was read"):
         Digests().take([file])
 

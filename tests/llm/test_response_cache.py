@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from llm.response_cache import CacheSettings, ResponseCache
+from llm.serving.response_cache import CacheSettings, ResponseCache
 
 NOW = {"model m": "1", "library": "7"}
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.narrowing import narrowed
-from llm.patterns import writable
-from llm.schemas import MOST_BYTES, Schema, SchemaRefused
+from llm.tools.narrowing import narrowed
+from llm.tools.patterns import writable
+from llm.tools.schemas import MOST_BYTES, Schema, SchemaRefused
 from tests.web.tool_schemas import FUNCTIONS, of
 
 TREE: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed
-from llm.spoken import Hearing, Outcome, Spoken
+from llm.engines.spoken import Hearing, Outcome, Spoken
 
 USAGE = b'{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":11,"prompt_tokens_details":{"cached_tokens":30}}}'
 TIMINGS = (

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from library.errors import ModelFailed, ModelUnavailable
-from llm.supervisor import ModelSettings, ModelState, Supervisor
+from llm.engines.supervisor import ModelSettings, ModelState, Supervisor
 from tests.llm.fake_engine_server import Mode, worker
 from tests.llm.gguf_files import WHOLE
 from tests.places import ROOT, chat_model
@@ -41,7 +41,7 @@ def _told(pid: int, name: str) -> bytes:
 
 def _is_worker(pid: int) -> bool:
     command = _told(pid, "cmdline")
-    return b"llm.worker" in command or b"fake_engine_server" in command
+    return b"llm.engines.worker" in command or b"fake_engine_server" in command
 
 
 async def until(true: Callable[[], bool], within_s: float = 10) -> None:
@@ -226,13 +226,13 @@ _PARENT = """
 import asyncio, subprocess, sys
 from os import getpid
 from pathlib import Path
-from llm.supervisor import Supervisor
+from llm.engines.supervisor import Supervisor
 
 async def main():
     supervisor = Supervisor(Path(sys.argv[1]), Path(sys.argv[2]))
     await supervisor.start()
     await supervisor.settled.wait()
-    found = subprocess.run(["pgrep", "-P", str(getpid()), "-f", "llm.worker"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-P", str(getpid()), "-f", "llm.engines.worker"], capture_output=True, text=True)
     print(found.stdout.strip(), flush=True)
     await asyncio.Event().wait()
 
@@ -420,7 +420,7 @@ def test_a_refused_model_is_not_tried_again(tmp_path):
 
 @pytest.mark.parametrize("mode", [Mode.NO_GPU_MEMORY, Mode.GPU_CRASH])
 def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mode, caplog, monkeypatch):
-    monkeypatch.setattr("llm.supervisor.gpu_nodes", lambda: ["nvidia0"])
+    monkeypatch.setattr("llm.engines.supervisor.gpu_nodes", lambda: ["nvidia0"])
 
     async def scene():
         async with stopped_at_the_end(fake(tmp_path, mode)) as supervisor:
@@ -433,7 +433,7 @@ def test_a_model_that_does_not_load_with_the_gpu_is_loaded_without(tmp_path, mod
 
 
 def test_where_there_is_no_gpu_none_is_blamed_for_a_worker_that_dies(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("llm.supervisor.gpu_nodes", list)
+    monkeypatch.setattr("llm.engines.supervisor.gpu_nodes", list)
     assert "GGML_ASSERT" in refused(fake(tmp_path, Mode.DIES_AT_ONCE, sleep=Pauses()))
     assert "GPU" not in caplog.text
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from library.errors import InvalidRequest, ModelFailed
-from llm.engine import Engine
-from llm.schemas import Schema
-from llm.tool_calling import ATTEMPTS, ToolConversation
-from llm.tool_prompt import AnswerText, plainly
-from llm.tools import Called, Demand, Ended, Offer, Said, Thought, Tool, ToolEvent, Writing
+from llm.engines.engine import Engine
+from llm.tools.calling import ATTEMPTS, ToolConversation
+from llm.tools.offer import Called, Demand, Ended, Offer, Said, Thought, Tool, ToolEvent, Writing
+from llm.tools.prompt import AnswerText, plainly
+from llm.tools.schemas import Schema
 from tests.web.tool_schemas import of
 
 CITY = Tool("weather", "", Schema(of(city={"type": "string", "minLength": 2})))

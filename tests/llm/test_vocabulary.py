@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.ctransformers_convert import convert
-from llm.gguf_contents import Contents, read_contents
-from llm.supervisor import ModelSettings, Supervisor
-from llm.vocabulary import Vocabulary
+from llm.engines.ctransformers.convert import convert
+from llm.engines.supervisor import ModelSettings, Supervisor
+from llm.model_files.contents import Contents, read_contents
+from llm.model_files.vocabulary import Vocabulary
 from tests.contracts.engines import converted_model
 from tests.llm.gguf_files import counted
 from tests.llm.tiny_llama import BYTE_LEVEL, SENTENCE_PIECES, tiny_llama

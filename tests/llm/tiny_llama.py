@@ -8,7 +8,7 @@ import random
 import struct
 from collections.abc import Callable, Iterable
 
-from llm.byte_alphabet import LETTER
+from llm.model_files.byte_alphabet import LETTER
 from tests.llm.gguf_files import ARRAY, F32, STRING, counted, gguf, key, said, tensor, text
 
 WIDTH, INNER, CONTEXT = 32, 64, 256

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.logs import TextLines
-from llm.spoken import Outcome, Spoken
+from llm.engines.spoken import Outcome, Spoken
 from search.values import Mode
 from web.app import guarded_app
 from web.metrics import Metrics

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from library.holdings import Choice, Group
 from library.values import Document, DocumentState
-from web import opds_atom, opds_json
-from web.opds_feed import Feed, Kind, Signpost, chosen, facets, identifiers_of, sayable, to
+from web.opds import as_atom, as_json
+from web.opds.feed import Feed, Kind, Signpost, chosen, facets, identifiers_of, sayable, to
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 DC = "{http://purl.org/dc/terms/}"
@@ -81,7 +81,7 @@ def listing(*documents: Document, **given: Any) -> Feed:
 
 
 def atom(feed: Feed) -> ET.Element:
-    return ET.fromstring(opds_atom.feed_document(feed))
+    return ET.fromstring(as_atom.feed_document(feed))
 
 
 def text(element: ET.Element, name: str) -> str:
@@ -203,7 +203,7 @@ def test_an_entry_says_all_that_is_known() -> None:
 
 
 def test_an_entry_by_itself_says_where_it_is() -> None:
-    alone = ET.fromstring(opds_atom.entry_document(document()))
+    alone = ET.fromstring(as_atom.entry_document(document()))
     [own] = [link for link in alone.findall(f"{ATOM}link") if link.get("rel") == "self"]
     assert own.get("href") == "/opds/documents/0d6f3f0c-6f0e-4c3e-9f57-4a4f4a1c9a11"
     assert own.get("type") == "application/atom+xml;type=entry;profile=opds-catalog"
@@ -215,8 +215,8 @@ def test_an_entry_by_itself_says_where_it_is() -> None:
 @pytest.mark.parametrize("cover", [None, "cover.svg", "cover.webp", "cover"])
 def test_a_cover_is_linked_only_where_there_is_one_to_show(cover: str | None) -> None:
     feed = listing(document(cover=cover))
-    assert b"http://opds-spec.org/image" not in opds_atom.feed_document(feed)
-    images = json.loads(opds_json.feed_document(feed, ORIGIN))["publications"][0]["images"]
+    assert b"http://opds-spec.org/image" not in as_atom.feed_document(feed)
+    images = json.loads(as_json.feed_document(feed, ORIGIN))["publications"][0]["images"]
     assert images[0]["href"] == "/static/no-cover.png"
 
 
@@ -234,9 +234,9 @@ def test_no_text_of_a_book_breaks_a_feed(words: str) -> None:
     )
     feed = listing(hostile, title=words or "x", query=words)
     read = atom(feed)
-    told = json.loads(opds_json.feed_document(feed, ORIGIN))
+    told = json.loads(as_json.feed_document(feed, ORIGIN))
     assert len(text(read, f"{ATOM}entry/{ATOM}title")) <= 500
-    assert ET.fromstring(opds_atom.entry_document(hostile)).find(f"{ATOM}author/{ATOM}name") is not None
+    assert ET.fromstring(as_atom.entry_document(hostile)).find(f"{ATOM}author/{ATOM}name") is not None
     if words.strip():
         check_atom(read)
         check_json(told)
@@ -247,7 +247,7 @@ def test_any_text_at_all_makes_a_feed_that_can_be_read(words: str, names: list[s
     feed = listing(document(title=words, authors=tuple(names), subjects=tuple(names), description=words))
     read = atom(feed)
     assert len(read.findall(f"{ATOM}entry")) == 1
-    json.loads(opds_json.feed_document(feed, ORIGIN))
+    json.loads(as_json.feed_document(feed, ORIGIN))
     assert sayable(words) == sayable(sayable(words))
 
 
@@ -264,7 +264,7 @@ def test_navigation_keeps_to_the_rules_in_both_versions() -> None:
     link = read.find(f"{ATOM}entry/{ATOM}link")
     assert link is not None
     assert link.get("href") == "/opds/titles?shelf=A%20%26%20B"
-    told = json.loads(opds_json.feed_document(feed, ORIGIN))
+    told = json.loads(as_json.feed_document(feed, ORIGIN))
     check_json(told)
     assert told["navigation"][0]["properties"] == {"numberOfItems": 2}
     assert told["navigation"][0]["href"] == "/opds/v2/titles?shelf=A%20%26%20B"
@@ -296,7 +296,7 @@ def test_facets_narrow_the_list_and_lead_back() -> None:
         "sea",
         "English",
     ]
-    told = json.loads(opds_json.feed_document(feed, ORIGIN))
+    told = json.loads(as_json.feed_document(feed, ORIGIN))
     check_json(told)
     assert [group["metadata"]["title"] for group in told["facets"]] == ["Shelf", "Language"]
 
@@ -311,7 +311,7 @@ def test_only_what_other_programs_know_as_an_identifier_is_one() -> None:
 
 
 def test_the_search_description_holds_an_address_to_fill_in() -> None:
-    read = ET.fromstring(opds_atom.search_description("http://almanac.lan:8080"))
+    read = ET.fromstring(as_atom.search_description("http://almanac.lan:8080"))
     name = "{http://a9.com/-/spec/opensearch/1.1/}"
     assert read.tag == f"{name}OpenSearchDescription"
     assert text(read, f"{name}ShortName") == "Almanac"

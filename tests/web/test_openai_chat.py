@@ -8,8 +8,8 @@ import pytest
 
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid
-from web.openai_chat import _HONOURED_BY_LIBRARY, _IGNORED, _REFUSED
-from web.openai_parameters import ChatParameters
+from web.openai.chat import _HONOURED_BY_LIBRARY, _IGNORED, _REFUSED
+from web.openai.parameters import ChatParameters
 
 pytestmark = pytest.mark.models
 

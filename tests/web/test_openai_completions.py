@@ -8,8 +8,8 @@ import pytest
 
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid
-from web.openai_completions import _IGNORED, _REFUSED
-from web.openai_parameters import TextParameters
+from web.openai.completions import _IGNORED, _REFUSED
+from web.openai.parameters import TextParameters
 
 pytestmark = pytest.mark.models
 

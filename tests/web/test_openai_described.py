@@ -9,11 +9,11 @@ import pytest
 
 from tests.running import Appliance
 from tests.web.our_spec import assert_described, described, operations, strict
-from web.openai_chat import ChatParameters
-from web.openai_completions import TextParameters
-from web.openai_embeddings import EmbeddingParameters
-from web.openai_rerank import RerankParameters
-from web.openai_response_parameters import ResponseParameters
+from web.openai.chat import ChatParameters
+from web.openai.completions import TextParameters
+from web.openai.embeddings import EmbeddingParameters
+from web.openai.rerank import RerankParameters
+from web.openai.response_parameters import ResponseParameters
 
 pytestmark = pytest.mark.models
 

@@ -7,7 +7,7 @@ import pytest
 
 from library.errors import InvalidRequest
 from tests.web.tool_schemas import of
-from web.openai_tools import MOST_TOOLS, offer
+from web.openai.tools import MOST_TOOLS, offer
 
 
 def tools(*schemas: dict[str, Any]) -> list[dict[str, Any]]:

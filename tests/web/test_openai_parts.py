@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from library.errors import IndexUnavailable, InvalidRequest, ModelFailed, ModelNotFound, ModelUnavailable
 from tests.web.openai_spec import assert_valid
-from web.openai_bare import bodies_of, reshaped
-from web.openai_messages import check_messages
-from web.openai_parameters import ChatParameters, ignored, parameters
+from web.openai.bare import bodies_of, reshaped
+from web.openai.messages import check_messages
+from web.openai.parameters import ChatParameters, ignored, parameters
 from web.problems import almanac_problem, openai_error
 
 

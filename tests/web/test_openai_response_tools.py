@@ -7,15 +7,15 @@ import openai
 import pytest
 
 from llm.events import AnswerKind, Done, Token, Usage
-from llm.tools import Called, Thought, ToolCall
+from llm.tools.offer import Called, Thought, ToolCall
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid
 from tests.web.test_openai_responses import assert_well_formed
 from tests.web.tool_schemas import of
-from web.openai_library import LibraryText
-from web.openai_parameters import parameters
-from web.openai_response_events import ResponseWritten
-from web.openai_response_parameters import ResponseParameters
+from web.openai.library import LibraryText
+from web.openai.parameters import parameters
+from web.openai.response_events import ResponseWritten
+from web.openai.response_parameters import ResponseParameters
 
 RESPONSES = "/v1/responses"
 WEATHER: dict[str, Any] = {

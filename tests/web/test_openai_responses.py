@@ -8,13 +8,13 @@ import openai
 import pytest
 
 from llm.events import AnswerKind, Done, Failed, Token, Usage
-from llm.tools import Thought
+from llm.tools.offer import Thought
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid, assert_valid_event
-from web.openai_library import LibraryText
-from web.openai_parameters import parameters
-from web.openai_response_events import ResponseWritten
-from web.openai_response_parameters import ResponseParameters
+from web.openai.library import LibraryText
+from web.openai.parameters import parameters
+from web.openai.response_events import ResponseWritten
+from web.openai.response_parameters import ResponseParameters
 
 RESPONSES = "/v1/responses"
 MARIGOLD = "How often is the colony called Marigold inspected?"

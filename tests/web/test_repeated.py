@@ -286,7 +286,7 @@ def worker(house: Appliance) -> int | None:
     assert house.process
     children = Path(f"/proc/{house.process.pid}/task/{house.process.pid}/children").read_text().split()
     for pid in map(int, children):
-        if b"llm.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+        if b"llm.engines.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return pid
     return None
 

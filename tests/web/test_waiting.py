@@ -245,7 +245,7 @@ def test_a_reader_is_a_key_or_else_an_address_and_no_header_changes_that() -> No
 
 
 def test_a_stream_that_is_never_read_gives_its_place_back() -> None:
-    from llm.queue import QueueSettings, Turns
+    from llm.serving.queue import QueueSettings, Turns
     from web.waiting import begun
 
     async def scene() -> None:
