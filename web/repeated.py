@@ -91,7 +91,7 @@ async def repeat_of(
         sources["library"] = house.revision
     # One key may be many readers': where none is needed, all write the same. And what names this
     # house in an answer's addresses is what it was called in the request.
-    whose = (reader_of(request), request.client.host if request.client else "", str(request.base_url))
+    whose = (*reader_of(request), str(request.base_url))
     parts = (*whose, request.url.path, await request.body())
     key = blake2b(msgspec.msgpack.encode(parts), digest_size=32).digest()
     return Repeat(cache, key, sources, look="no-cache" not in asked)

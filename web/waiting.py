@@ -7,21 +7,23 @@ from typing import Any, TypeVar
 
 from litestar import Request
 
+from llm.serving.queue import Reader
 from web.leaving import unless_gone
 
 Item = TypeVar("Item")
 
 
-def reader_of(request: Request[Any, Any, Any]) -> str:
-    """Who asks, as far as the queue needs to know: the API key, else the address.
+def reader_of(request: Request[Any, Any, Any]) -> Reader:
+    """Who asks, as far as the queue needs to know: the API key, and the address.
 
     No header that names another address is looked at: anybody can write one.
     A key is kept as a digest, since a place in the line may end up in a log.
     """
+    device = request.client.host if request.client else ""
     scheme, _, key = request.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and key.strip():
-        return "key " + hashlib.blake2b(key.strip().encode(), digest_size=12).hexdigest()
-    return f"address {request.client.host if request.client else ''}"
+        return Reader(hashlib.blake2b(key.strip().encode(), digest_size=12).hexdigest(), device)
+    return Reader("", device)
 
 
 async def begun(

@@ -26,6 +26,7 @@ from llm.answering.quotation import quotations
 from llm.answering.verdict import Verdict, verdict
 from llm.events import AnswerEvent, AnswerKind, Done, Failed, PassagesFound, Token, Usage, Waiting
 from llm.serving.models import Models
+from llm.serving.queue import Reader
 from llm.serving.served import ServedModel
 from search.analysis import terms
 from search.precedence import Precedence
@@ -54,7 +55,7 @@ class Question(msgspec.Struct, frozen=True):
     history: tuple[Message, ...] = ()  # earlier turns, OpenAI's messages, oldest first
     max_tokens: int | None = None
     sampling: dict[str, object] = {}  # temperature, top_p, seed, stop: as OpenAI names them
-    reader: str = ""  # whose turn at the model it takes
+    reader: Reader = Reader("")  # whose turn at the model it takes
 
 
 class _Prompted(msgspec.Struct, frozen=True):

@@ -1,13 +1,18 @@
 """The queue: whose turn it is, when more ask than the model has slots.
 
-    line up ─► waiting: by priority, then one of each reader in turn ─► running: as many as there are slots
+    line up ─► waiting: by priority, then one of each device in turn, ─► running: as many as there are slots
+        │               and of each device one of its readers in turn
         └── past a bound: Overloaded      └── past its deadline: WaitedTooLong
 
 While it is held nobody is called, and whoever waits goes on waiting: the model
 is being loaded, or is about to be unloaded.
 
-Knows neither the model nor HTTP; a reader is any text that tells one asker
-from another. Belongs to one event loop.
+A line that is full still has room for a device with fewer places in it than
+another: the latest of the one with most is turned away. So nobody keeps the
+others out, under however many names they ask.
+
+Knows neither the model nor HTTP; readers and devices are any texts that tell
+one asker from another. Belongs to one event loop.
 
 Its hard rule: who waits and who runs changes between two awaits and never
 across one. A place is lined up, called and given up by plain functions, so
@@ -18,11 +23,11 @@ import asyncio
 import enum
 import math
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import chain, zip_longest
-from typing import Annotated
+from itertools import zip_longest
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -47,6 +52,13 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     in_all: Annotated[int, Meta(ge=1)] = 256
     wait_s: Annotated[float, Meta(gt=0)] = 300
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 5
+
+
+class Reader(NamedTuple):
+    """Who asks: a name that anybody may make up, and what they ask from, which is harder to change."""
+
+    name: str
+    device: str = ""
 
 
 class Priority(enum.IntEnum):
@@ -79,7 +91,7 @@ class _State(enum.Enum):
 class Place:
     """One request's place, first in the line and then at the model."""
 
-    def __init__(self, turns: "Turns", reader: str, priority: Priority, lined_up_at: float) -> None:
+    def __init__(self, turns: "Turns", reader: Reader, priority: Priority, lined_up_at: float) -> None:
         self.reader, self.priority = reader, priority
         self.lined_up_at, self.called_at = lined_up_at, 0.0
         self.state = _State.WAITING
@@ -117,6 +129,9 @@ class Place:
             yield 0
 
 
+_Line = dict[str, deque[Place]]  # of one device: its readers in the order in which they come next
+
+
 class Turns:
     """The line before one model."""
 
@@ -131,8 +146,8 @@ class Turns:
         self.slots, self.settings, self.clock = slots, settings, clock
         self.held = held
         self.used_at = clock()  # when a turn last ended, or began
-        # Of each priority: readers in the order in which they come next, with their places in theirs.
-        self._lines: dict[Priority, dict[str, deque[Place]]] = {priority: {} for priority in Priority}
+        # Of each priority: devices in the order in which they come next, with their readers in theirs.
+        self._lines: dict[Priority, dict[str, _Line]] = {priority: {} for priority in Priority}
         self._positions: dict[Place, int] | None = None  # None: to be counted anew
         self._waiting = 0
         self._running: set[Place] = set()
@@ -143,7 +158,7 @@ class Turns:
         self._served, self._waited_s, self._refused, self._expired = 0, 0.0, 0, 0
 
     @contextmanager
-    def place(self, reader: str, *, priority: Priority = Priority.CHAT) -> Iterator[Place]:
+    def place(self, reader: Reader, *, priority: Priority = Priority.CHAT) -> Iterator[Place]:
         """A place in the line for the length of a block; leaving the block gives it up, called or not.
 
         Nothing may be asked of the model before `Place.positions` has ended.
@@ -156,7 +171,7 @@ class Turns:
             self._give_up(place)
 
     @asynccontextmanager
-    async def turn(self, reader: str, *, priority: Priority = Priority.CHAT) -> AsyncGenerator[None, None]:
+    async def turn(self, reader: Reader, *, priority: Priority = Priority.CHAT) -> AsyncGenerator[None, None]:
         """The same for who has nobody to tell: enters when the turn has come. Raises as `positions`, too."""
         with self.place(reader, priority=priority) as place:
             async for _ in place.positions():
@@ -182,9 +197,7 @@ class Turns:
     def turn_away(self, why: AlmanacError) -> None:
         """Who waits is told why they do so no longer."""
         for place in list(self._in_order()):
-            self._remove(place)
-            place.state, place.why = _State.TURNED_AWAY, why
-            place.news.set()
+            self._turn_away(place, why)
 
     def close(self) -> None:
         """Turn away who waits, and from now on who comes; who runs goes on."""
@@ -202,12 +215,11 @@ class Turns:
                 await self._idle.wait()
 
     def load(self) -> Load:
-        readers = set(chain.from_iterable(list(line) for line in self._lines.values()))
         return Load(
             slots=0 if self.held else self.slots,
             running=len(self._running),
             waiting=self._waiting,
-            readers=len(readers),
+            readers=len({place.reader for place in self._in_order()}),
             turn_s=round(self._turn_s, 2),
             served=self._served,
             waited_s=round(self._waited_s, 2),
@@ -227,31 +239,43 @@ class Turns:
 
     def _in_order(self) -> Iterator[Place]:
         """Who waits, in the order in which they are called if nobody comes or leaves."""
-        for _, line in sorted(self._lines.items()):
-            for round_ in zip_longest(*line.values()):
-                yield from (place for place in round_ if place is not None)
+        for _, devices in sorted(self._lines.items()):
+            yield from _in_turn(_in_turn(line.values()) for line in devices.values())
 
-    def _lined_up(self, reader: str, priority: Priority) -> Place:
+    def _lined_up(self, reader: Reader, priority: Priority) -> Place:
         if self._closed:
             raise ModelUnavailable(_CLOSED)
         if self.held or len(self._running) >= self.slots:
             self._require_room(reader)
         place = Place(self, reader, priority, self.clock())
-        self._lines[priority].setdefault(reader, deque()).append(place)
+        line = self._lines[priority].setdefault(reader.device, {})
+        line.setdefault(reader.name, deque()).append(place)
         self._waiting += 1
         self._positions = None
         self._call()
         return place
 
-    def _require_room(self, reader: str) -> None:
-        own = [place for line in self._lines.values() for place in line.get(reader, ())]
+    def _require_room(self, reader: Reader) -> None:
+        own = [place for place in self._in_order() if place.reader == reader]
         if len(own) >= self.settings.per_reader:
-            last = max(map(self.position_of, own))
-            self._refused += 1
-            raise Overloaded(len(own), self._until_served(last), own=True)
-        if self._waiting >= self.settings.in_all:
-            self._refused += 1
-            raise Overloaded(self._waiting, self._until_served(self._waiting), own=False)
+            raise self._refusal(len(own), own[-1].position, own=True)
+        if self._waiting >= self.settings.in_all and not self._made_room(reader.device):
+            raise self._refusal(self._waiting, self._waiting, own=False)
+
+    def _made_room(self, device: str) -> bool:
+        """Whether another device had more places than this one will have: its latest is turned away."""
+        waiting = list(self._in_order())
+        places = Counter(place.reader.device for place in waiting)
+        most, count = places.most_common(1)[0]
+        if count <= places[device] + 1:
+            return False
+        latest = next(place for place in reversed(waiting) if place.reader.device == most)
+        self._turn_away(latest, self._refusal(count, latest.position, own=True))
+        return True
+
+    def _refusal(self, waiting: int, until: int, *, own: bool) -> Overloaded:
+        self._refused += 1
+        return Overloaded(waiting, self._until_served(until), own=own)
 
     def _give_up(self, place: Place) -> None:
         match place.state:
@@ -272,9 +296,11 @@ class Turns:
         while not self.held and self._waiting and len(self._running) < self.slots:
             place = next(self._in_order())
             self._remove(place)
-            line = self._lines[place.priority]
-            if place.reader in line:  # has more: behind all the others
-                line[place.reader] = line.pop(place.reader)
+            devices, reader = self._lines[place.priority], place.reader
+            if line := devices.pop(reader.device, None):  # has more: behind all the others
+                devices[reader.device] = line
+                if own := line.pop(reader.name, None):
+                    line[reader.name] = own
             self._running.add(place)
             self._idle.clear()
             place.state, place.called_at = _State.RUNNING, self.clock()
@@ -283,14 +309,27 @@ class Turns:
             self._waited_s += place.called_at - place.lined_up_at
             place.news.set()
 
+    def _turn_away(self, place: Place, why: AlmanacError) -> None:
+        self._remove(place)
+        place.state, place.why = _State.TURNED_AWAY, why
+        place.news.set()
+
     def _remove(self, place: Place) -> None:
-        line = self._lines[place.priority]
-        line[place.reader].remove(place)
-        if not line[place.reader]:
-            del line[place.reader]
+        devices, reader = self._lines[place.priority], place.reader
+        line = devices[reader.device]
+        line[reader.name].remove(place)
+        if not line[reader.name]:
+            del line[reader.name]
+        if not line:
+            del devices[reader.device]
         self._waiting -= 1
         self._positions = None
 
     def _until_served(self, places: int) -> int:
         """Whole seconds in which so many turns are over, by what turns lately took."""
         return max(1, min(_LONGEST_RETRY_S, math.ceil(places * self._turn_s / self.slots)))
+
+
+def _in_turn(lines: Iterable[Iterable[Place]]) -> Iterator[Place]:
+    for round_ in zip_longest(*lines):
+        yield from (place for place in round_ if place is not None)

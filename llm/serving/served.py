@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from library.errors import ModelUnavailable
 from llm.engines.model_state import ModelState
-from llm.serving.queue import Place, Priority, Turns
+from llm.serving.queue import Place, Priority, Reader, Turns
 
 if TYPE_CHECKING:
     from llm.engines.engine import Engine
@@ -113,7 +113,7 @@ class ServedModel:
         return self.was_ready and self.turns.held and self.host.state is not ModelState.FAILED
 
     @contextmanager
-    def place(self, reader: str, *, priority: Priority = Priority.CHAT) -> Iterator[Place]:
+    def place(self, reader: Reader, *, priority: Priority = Priority.CHAT) -> Iterator[Place]:
         """A place in its line; it is loaded meanwhile if need be.
 
         Raises ModelUnavailable at once where waiting would be in vain, and as
@@ -124,7 +124,9 @@ class ServedModel:
             yield place
 
     @asynccontextmanager
-    async def turn(self, reader: str, *, priority: Priority = Priority.CHAT) -> AsyncGenerator[Engine, None]:
+    async def turn(
+        self, reader: Reader, *, priority: Priority = Priority.CHAT
+    ) -> AsyncGenerator[Engine, None]:
         """The engine, when the turn has come. Raises as `place`, `Place.positions` and `engine_back`."""
         with self.place(reader, priority=priority) as place:
             async for _ in place.positions():

@@ -16,7 +16,7 @@ from llm.engines.remote import RemoteModel, RemoteSettings
 from llm.model_files.registry import Registry
 from llm.serving import room as under_test
 from llm.serving.models import Models
-from llm.serving.queue import QueueSettings
+from llm.serving.queue import QueueSettings, Reader
 from llm.serving.room import Residence
 from llm.serving.served import ServedModel
 from tests.llm.gguf_files import WHOLE
@@ -136,11 +136,11 @@ def test_the_default_is_loaded_at_the_start_and_others_when_they_are_asked_for(s
             await ready(house.default)
             assert (house.default.id, house.ids()) == ("a", ["a", "b", "c"])
             assert house.named("b").state is ModelState.REGISTERED
-            async with house.named("b").turn("Ann") as engine:
+            async with house.named("b").turn(Reader("Ann")) as engine:
                 assert engine == "b"
             assert scene.events == ["loaded a", "stopped a", "loaded b"]
             assert house.default.state is ModelState.UNLOADED
-            async with house.default.turn("Ann") as engine:  # and it comes back when it is asked for
+            async with house.default.turn(Reader("Ann")) as engine:  # and it comes back when it is asked for
                 assert engine == "a"
 
     run(play)
@@ -156,7 +156,7 @@ def test_what_was_used_longest_ago_makes_room(tmp_path):
             await ready(house.default)
             for name in "bac":
                 scene.now += 60
-                async with house.named(name).turn("Ann"):
+                async with house.named(name).turn(Reader("Ann")):
                     pass
             assert scene.events == ["loaded a", "loaded b", "stopped b", "loaded c"]
 
@@ -170,10 +170,10 @@ def test_who_is_being_answered_is_never_interrupted_and_who_waits_is_answered_la
             a, b, told = house.named("a"), house.named("b"), []
 
             async def ask(model: ServedModel, who: str) -> None:
-                async with model.turn(who) as engine:
+                async with model.turn(Reader(who)) as engine:
                     told.append((who, engine))
 
-            async with a.turn("first"):
+            async with a.turn(Reader("first")):
                 others = [
                     asyncio.create_task(ask(model, who))
                     for model, who in ((b, "Ben"), (a, "Ann"), (b, "Bea"))
@@ -192,7 +192,7 @@ def test_a_model_that_others_wait_for_is_left_alone_for_a_while(scene):
         async with scene.house() as house:
             await ready(house.default)
             b, house.default.tenure_s = house.named("b"), 0.2
-            async with house.default.turn("Ann"):
+            async with house.default.turn(Reader("Ann")):
                 waiting = asyncio.create_task(anext(aiter_of(b)))
                 await asyncio.sleep(0.1)
                 assert house.default.state is ModelState.READY  # still its time
@@ -203,7 +203,7 @@ def test_a_model_that_others_wait_for_is_left_alone_for_a_while(scene):
 
 
 async def aiter_of(model: ServedModel) -> AsyncIterator[str]:
-    async with model.turn("Ben") as engine:
+    async with model.turn(Reader("Ben")) as engine:
         yield engine
 
 
@@ -217,7 +217,7 @@ def test_one_that_cannot_be_loaded_says_why_to_everybody_who_waits_and_is_not_tr
 
             async def ask() -> str:
                 try:
-                    async with b.turn("Ann"):
+                    async with b.turn(Reader("Ann")):
                         return "answered"
                 except ModelUnavailable as error:
                     return str(error)
@@ -241,7 +241,7 @@ def test_one_that_is_too_large_is_refused_in_words_unless_somebody_insists(tmp_p
         async with scene.house() as house:
             await ready(house.default)  # the default is always tried
             with pytest.raises(ModelUnavailable, match=r"too large\. It needs about"):
-                async with house.named("b").turn("Ann"):
+                async with house.named("b").turn(Reader("Ann")):
                     pass
             assert "too large" in house.named("b").problem
             house.bring("b", insisted=True)
@@ -277,7 +277,7 @@ def test_the_default_is_loaded_again_however_large_it_is(tmp_path):
             await ready(house.default)
             house.let_go("a")
             await until(lambda: house.default.state is ModelState.UNLOADED)
-            async with house.default.turn("Ann") as engine:
+            async with house.default.turn(Reader("Ann")) as engine:
                 assert engine == "a"
 
     run(play)
@@ -293,10 +293,10 @@ def test_what_others_may_still_take_is_not_free(tmp_path, monkeypatch):
             await ready(house.default)
             needs = house._room.needs(house.default).total
             monkeypatch.setattr(under_test, "free_memory", lambda: 2 * needs - 1)
-            async with house.named("b").turn("Ann"):
+            async with house.named("b").turn(Reader("Ann")):
                 assert house.default.state is ModelState.UNLOADED
             monkeypatch.setattr(under_test, "free_memory", lambda: 2 * needs)
-            async with house.default.turn("Ann"):
+            async with house.default.turn(Reader("Ann")):
                 assert house.named("b").state is ModelState.READY
 
     run(play)
@@ -314,7 +314,11 @@ def test_one_that_is_there_already_makes_nobody_go_and_keeps_nobody_waiting(tmp_
             await ready(house.named("b"))
             monkeypatch.setattr(under_test, "free_memory", lambda: 0)  # the two have all of it
             house.bring("b")
-            async with asyncio.timeout(1), house.named("b").turn("Ann"), house.default.turn("Ann"):
+            async with (
+                asyncio.timeout(1),
+                house.named("b").turn(Reader("Ann")),
+                house.default.turn(Reader("Ann")),
+            ):
                 pass
             await until(lambda: not house._bringing)
             assert house.named("b").problem is None
@@ -333,11 +337,11 @@ def test_whatever_goes_wrong_when_room_is_made_is_told_to_who_waits(scene, monke
 
             monkeypatch.setattr(under_test, "footprint", gone)
             with pytest.raises(ModelUnavailable, match="unforeseen") as told:
-                async with asyncio.timeout(1), house.named("b").turn("Ann"):
+                async with asyncio.timeout(1), house.named("b").turn(Reader("Ann")):
                     pass
             assert str(scene.folder) not in str(told.value)
             monkeypatch.undo()
-            async with asyncio.timeout(1), house.named("b").turn("Ann") as engine:
+            async with asyncio.timeout(1), house.named("b").turn(Reader("Ann")) as engine:
                 assert engine == "b"
 
     run(play)
@@ -347,7 +351,7 @@ def test_nobody_makes_room_for_who_has_left(scene):
     async def play():
         async with scene.house() as house:
             await ready(house.default)
-            async with house.default.turn("Ann"):
+            async with house.default.turn(Reader("Ann")):
                 b = asyncio.create_task(leave(house.named("b"), "Bob"))
                 await until(lambda: house.default.draining)
                 c = asyncio.create_task(leave(house.named("c"), "Cid"))
@@ -356,11 +360,11 @@ def test_nobody_makes_room_for_who_has_left(scene):
             await b
             await until(lambda: not house._bringing)
             assert scene.events == ["loaded a", "stopped a", "loaded b"]
-            async with asyncio.timeout(1), house.named("c").turn("Cid") as engine:
+            async with asyncio.timeout(1), house.named("c").turn(Reader("Cid")) as engine:
                 assert engine == "c"
 
     async def leave(model: ServedModel, reader: str) -> None:
-        async with model.turn(reader):
+        async with model.turn(Reader(reader)):
             pass
 
     run(play)
@@ -371,7 +375,7 @@ def test_room_is_made_without_reading_files_that_are_known(scene, monkeypatch):
         monkeypatch.setattr(under_test, "inspect_chat_model", lambda file: pytest.fail(f"{file} was read"))
         async with scene.house() as house:
             await ready(house.default)
-            async with house.named("b").turn("Ann"):
+            async with house.named("b").turn(Reader("Ann")):
                 pass
 
     run(play)
@@ -387,7 +391,7 @@ def test_nothing_is_loaded_by_requests_where_that_is_not_wished(tmp_path):
             await ready(house.default)
             assert house.ids() == ["a"]
             with pytest.raises(ModelUnavailable, match="Whoever runs Almanac can load it"):
-                async with house.named("b").turn("Ann"):
+                async with house.named("b").turn(Reader("Ann")):
                     pass
             house.bring("b")
             await ready(house.named("b"))
@@ -401,7 +405,7 @@ def test_unloading_waits_for_answers_or_does_not(scene):
         async with scene.house() as house:
             await ready(house.default)
             a = house.default
-            async with a.turn("Ann"):
+            async with a.turn(Reader("Ann")):
                 house.let_go("a")
                 await until(lambda: a.state is ModelState.DRAINING)
                 await asyncio.sleep(0.05)
@@ -409,7 +413,7 @@ def test_unloading_waits_for_answers_or_does_not(scene):
             await until(lambda: a.state is ModelState.UNLOADED)
             house.bring("a")
             await ready(a)
-            async with a.turn("Ann"):
+            async with a.turn(Reader("Ann")):
                 house.let_go("a", now=True)
                 await until(lambda: a.state is ModelState.UNLOADED)
 
@@ -424,7 +428,7 @@ def test_one_that_nobody_asks_for_long_is_unloaded_but_the_default_is_not(tmp_pa
     async def play():
         async with scene.house() as house:
             await ready(house.default)
-            async with house.named("b").turn("Ann"):
+            async with house.named("b").turn(Reader("Ann")):
                 scene.now += 601
                 house._unload_idle()
                 await asyncio.sleep(0.05)
@@ -472,7 +476,7 @@ def test_a_default_that_cannot_be_loaded_leaves_the_former(tmp_path, at_once):
             await until(lambda: house.named("b").state is ModelState.FAILED)
             await until(lambda: house.default.id == "a")
             assert scene.memory.default is None
-            async with house.default.turn("Ann") as engine:
+            async with house.default.turn(Reader("Ann")) as engine:
                 assert engine == "a"
 
     run(play)
@@ -504,7 +508,7 @@ def test_a_first_model_is_taken_up_without_a_restart(tmp_path):
         async with scene.house() as house:
             assert (house.default.state, house.default.id, house.ids()) == (ModelState.ABSENT, None, [])
             with pytest.raises(ModelUnavailable, match="nothing here"):
-                async with house.default.turn("Ann"):
+                async with house.default.turn(Reader("Ann")):
                     pass
             (scene.folder / "new.gguf").write_bytes(WHOLE)
             await house._look()
@@ -608,7 +612,7 @@ def test_closing_turns_away_who_waits_and_who_comes(scene):
     async def play():
         async with scene.house() as house:
             await ready(house.default)
-            async with house.default.turn("Ann"):
+            async with house.default.turn(Reader("Ann")):
                 waiting = asyncio.create_task(anext(aiter_of(house.default)))
                 await asyncio.sleep(0.02)
                 house.close()
@@ -617,7 +621,7 @@ def test_closing_turns_away_who_waits_and_who_comes(scene):
             await asyncio.wait_for(house.drained(), 1)
             await house.stop()
             with pytest.raises(ModelUnavailable, match="being stopped"):
-                async with house.named("b").turn("Ann"):
+                async with house.named("b").turn(Reader("Ann")):
                     pass
 
     run(play)
@@ -630,7 +634,7 @@ def test_what_is_said_of_all_lines_together_adds_up(tmp_path):
 
     async def play():
         async with scene.house() as house:
-            async with house.named("a").turn("Ann"), house.named("b").turn("Ann"):
+            async with house.named("a").turn(Reader("Ann")), house.named("b").turn(Reader("Ann")):
                 assert (house.load().slots, house.load().running) == (2, 2)
             assert house.load().served == 2
 
@@ -655,7 +659,7 @@ def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
         try:
             await until(lambda: house.default.state is ModelState.FAILED)
             with pytest.raises(ModelUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
-                async with house.default.turn("Ann"):
+                async with house.default.turn(Reader("Ann")):
                     pass
             for do in (house.bring, house.let_go):
                 with pytest.raises(InvalidRequest, match="another machine"):

@@ -15,7 +15,7 @@ from llm.engines.model_state import ModelState
 from llm.model_files.registry import Registry
 from llm.serving import room as under_test
 from llm.serving.models import Models
-from llm.serving.queue import QueueSettings
+from llm.serving.queue import QueueSettings, Reader
 from llm.serving.room import Residence
 from llm.serving.served import ServedModel
 from tests.llm.gguf_files import WHOLE
@@ -93,7 +93,7 @@ class Play:
     async def client(self, house: Models, name: str) -> None:
         with suppress(AlmanacError):
             model = house.named(name)
-            async with model.turn(self.dice.choice("xyz")) as engine:
+            async with model.turn(Reader(self.dice.choice("xyz"))) as engine:
                 self.inside[name] += 1
                 try:
                     if engine != name or self.inside[name] > model.turns.slots:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from library.errors import ModelUnavailable, Overloaded, WaitedTooLong
-from llm.serving.queue import Place, Priority, QueueSettings, Turns
+from llm.serving.queue import Place, Priority, QueueSettings, Reader, Turns
 
 READERS = ("Ann", "Bo", "Cy")
+DEVICES = ("old PC", "phone", "pad")
+ALL_READERS = [Reader(name, device) for device in DEVICES for name in READERS[: 1 + len(device) // 5]]
 SOON_S = 10
 
 
@@ -27,7 +30,7 @@ class Clock:
 
 
 def line_up(turns: Turns, stack: ExitStack, *readers: str, priority: Priority = Priority.CHAT) -> list[Place]:
-    return [stack.enter_context(turns.place(reader, priority=priority)) for reader in readers]
+    return [stack.enter_context(turns.place(Reader(reader), priority=priority)) for reader in readers]
 
 
 def order_of(turns: Turns, *lined_up: tuple[str, Priority]) -> list[str]:
@@ -35,9 +38,10 @@ def order_of(turns: Turns, *lined_up: tuple[str, Priority]) -> list[str]:
     with ExitStack() as stack:
         line_up(turns, stack, "first")
         places = [
-            stack.enter_context(turns.place(reader, priority=priority)) for reader, priority in lined_up
+            stack.enter_context(turns.place(Reader(reader), priority=priority))
+            for reader, priority in lined_up
         ]
-        return [place.reader for place in sorted(places, key=lambda place: place.position)]
+        return [place.reader.name for place in sorted(places, key=lambda place: place.position)]
 
 
 def test_readers_take_turns_and_a_reader_s_own_keep_their_order() -> None:
@@ -46,6 +50,39 @@ def test_readers_take_turns_and_a_reader_s_own_keep_their_order() -> None:
         line_up(turns, stack, "first")
         places = line_up(turns, stack, "Ann", "Ann", "Ann", "Bo", "Cy", "Bo")
         assert [place.position for place in places] == [1, 4, 6, 2, 3, 5]
+
+
+def test_many_names_on_one_device_are_one_device_s_turns() -> None:
+    with ExitStack() as stack:
+        turns = Turns(1, QueueSettings())
+        line_up(turns, stack, "first")
+        many = [stack.enter_context(turns.place(Reader(f"key {n}", "greedy"))) for n in range(5)]
+        modest = [stack.enter_context(turns.place(Reader(name, "modest"))) for name in ("Ann", "Ann", "Bo")]
+        assert [place.position for place in modest] == [2, 6, 4]
+        assert [place.position for place in many] == [1, 3, 5, 7, 8]
+
+
+def test_a_full_line_has_room_for_whoever_has_fewer_places_in_it() -> None:
+    turns = Turns(1, QueueSettings(in_all=6))
+    with ExitStack() as stack:
+        line_up(turns, stack, "first")
+        greedy = [stack.enter_context(turns.place(Reader(f"key {n}", "greedy"))) for n in range(6)]
+        with pytest.raises(Overloaded, match="6 requests are waiting"), turns.place(Reader("7", "greedy")):
+            pass
+        modest = [stack.enter_context(turns.place(Reader("Ann", "modest"))) for _ in range(3)]
+        assert [place.position for place in modest] == [2, 4, 6]
+        assert [str(place.why)[:44] for place in greedy if place.why] == [
+            "The model is busy, and 4 requests of yours a",
+            "The model is busy, and 5 requests of yours a",
+            "The model is busy, and 6 requests of yours a",
+        ]
+        assert [place.position for place in greedy] == [1, 3, 5, 0, 0, 0]
+        # Three each: nobody has a better right than another.
+        with pytest.raises(Overloaded), turns.place(Reader("Bo", "modest")):
+            pass
+        assert turns.load().refused == 5
+        third = stack.enter_context(turns.place(Reader("Cy", "third")))
+        assert third.position == 3
 
 
 def test_chat_goes_before_background_work_that_came_first() -> None:
@@ -85,7 +122,7 @@ def test_when_to_ask_again_follows_what_turns_take() -> None:
     clock = Clock()
     turns = Turns(2, QueueSettings(in_all=4), clock=clock)
     for _ in range(200):
-        with turns.place("Ann"):
+        with turns.place(Reader("Ann")):
             clock.now += 2.9
     with ExitStack() as stack:
         line_up(turns, stack, *"abcdef")
@@ -117,12 +154,16 @@ class Queue(RuleBasedStateMachine):
         self.held: dict[Place, ExitStack] = {}
         self.closed = False
 
-    @rule(reader=st.sampled_from(READERS), priority=st.sampled_from(Priority))
-    def comes(self, reader: str, priority: Priority) -> None:
+    @rule(reader=st.sampled_from(ALL_READERS), priority=st.sampled_from(Priority))
+    def comes(self, reader: Reader, priority: Priority) -> None:
         stack = ExitStack()
-        waiting = [place for place in self.held if place.position]
+        waiting = self._line()
         own = [place for place in waiting if place.reader == reader]
-        free = len(self.held) - len(waiting) < 2
+        running = [place for place in self.held if not place.position and not self._turned_away(place)]
+        free = len(running) < 2
+        places = Counter(place.reader.device for place in waiting)
+        others = max((count for device, count in places.items() if device != reader.device), default=0)
+        lesser = others > places[reader.device] + 1
         try:
             place = stack.enter_context(self.turns.place(reader, priority=priority))
         except ModelUnavailable:
@@ -130,13 +171,21 @@ class Queue(RuleBasedStateMachine):
             return
         except Overloaded as refused:
             assert not free
-            assert len(own) == 3 or len(waiting) == 6
+            assert len(own) == 3 or (len(waiting) == 6 and not lesser)
             assert 1 <= refused.retry_after_s <= 60
             return
         assert not self.closed
         assert free == (place.position == 0)
-        assert free or (len(own) < 3 and len(waiting) < 6)
+        assert free or (len(own) < 3 and (len(waiting) < 6 or lesser))
         self.held[place] = stack
+        gone = [one for one in waiting if self._turned_away(one)]
+        if not free and len(waiting) == 6:  # one had to go: the last of the device that had most
+            (last,) = gone
+            assert places[last.reader.device] == others
+            assert isinstance(last.why, Overloaded)
+            assert last == [one for one in waiting if one.reader.device == last.reader.device][-1]
+        else:
+            assert not gone
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -177,15 +226,20 @@ class Queue(RuleBasedStateMachine):
         assert not any(place.news.is_set() for place in waiting)
 
     @invariant()
-    def nobody_is_called_twice_while_another_reader_waits(self) -> None:
+    def nobody_is_called_twice_while_another_reader_or_device_waits(self) -> None:
         for priority in Priority:
             line = [place.reader for place in self._line() if place.priority is priority]
-            for at, reader in enumerate(line):
-                again = line.index(reader, at + 1) if reader in line[at + 1 :] else None
-                if (
-                    again is not None
-                ):  # between two turns of one reader, each other one that waits has its own
-                    assert set(line[again:]) - {reader} <= set(line[at + 1 : again]) | {reader}
+            self._takes_turns([reader.device for reader in line])
+            for device in DEVICES:
+                self._takes_turns([reader.name for reader in line if reader.device == device])
+
+    @staticmethod
+    def _takes_turns(line: list[str]) -> None:
+        """Between two turns of one, each other that waits has its own."""
+        for at, one in enumerate(line):
+            if one in line[at + 1 :]:
+                again = line.index(one, at + 1)
+                assert set(line[again:]) - {one} <= set(line[at + 1 : again])
 
     def teardown(self) -> None:
         for place in list(self.held):
@@ -231,14 +285,14 @@ def test_who_waits_is_told_their_position_as_it_changes_and_that_the_turn_has_co
         first, second = ExitStack(), ExitStack()
         line_up(turns, first, "Ann")
         line_up(turns, second, "Bo")
-        with turns.place("Cy") as place:
+        with turns.place(Reader("Cy")) as place:
             told = place.positions()
             assert await anext(told) == 2
             first.close()
             assert await anext(told) == 1
             second.close()
             assert [position async for position in told] == [0]
-        with turns.place("Ann") as place:
+        with turns.place(Reader("Ann")) as place:
             assert [position async for position in place.positions()] == []
 
     scene(work)
@@ -250,7 +304,7 @@ def test_who_waits_is_told_something_now_and_then(monkeypatch: pytest.MonkeyPatc
 
     async def work() -> None:
         turns = Turns(1, QueueSettings())
-        with turns.place("Ann"), turns.place("Bo") as place:
+        with turns.place(Reader("Ann")), turns.place(Reader("Bo")) as place:
             told = place.positions()
             assert [await anext(told) for _ in range(3)] == [1, 1, 1]
 
@@ -260,9 +314,9 @@ def test_who_waits_is_told_something_now_and_then(monkeypatch: pytest.MonkeyPatc
 def test_whose_deadline_passes_is_told_when_to_ask_again() -> None:
     async def work() -> None:
         turns = Turns(1, QueueSettings(wait_s=0.05))
-        with turns.place("Ann"):
+        with turns.place(Reader("Ann")):
             with pytest.raises(WaitedTooLong, match="not free within") as late:
-                async with turns.turn("Bo"):
+                async with turns.turn(Reader("Bo")):
                     raise AssertionError("nobody called")
             assert late.value.retry_after_s == 5
             assert (turns.load().waiting, turns.load().expired) == (0, 1)
@@ -276,10 +330,10 @@ def test_the_next_one_is_called_within_a_moment_and_not_at_their_next_look() -> 
         called = asyncio.Event()
 
         async def waits() -> None:
-            async with turns.turn("Bo"):
+            async with turns.turn(Reader("Bo")):
                 called.set()
 
-        with turns.place("Ann"):
+        with turns.place(Reader("Ann")):
             waiting = asyncio.create_task(waits())
             await steps()
         await steps()
@@ -294,13 +348,13 @@ def test_a_closing_queue_turns_away_who_waits_and_who_comes_and_awaits_who_runs(
         turns = Turns(1, QueueSettings(drain_s=60))
         running = ExitStack()
         line_up(turns, running, "Ann")
-        waiting = asyncio.create_task(turns.turn("Bo").__aenter__())
+        waiting = asyncio.create_task(turns.turn(Reader("Bo")).__aenter__())
         await steps()
         turns.close()
         draining = asyncio.create_task(turns.drained())
         with pytest.raises(ModelUnavailable, match="being stopped"):
             await waiting
-        with pytest.raises(ModelUnavailable, match="being stopped"), turns.place("Cy"):
+        with pytest.raises(ModelUnavailable, match="being stopped"), turns.place(Reader("Cy")):
             pass
         await steps()
         assert not draining.done()
@@ -313,7 +367,7 @@ def test_a_closing_queue_turns_away_who_waits_and_who_comes_and_awaits_who_runs(
 def test_a_closing_queue_does_not_wait_for_ever() -> None:
     async def work() -> None:
         turns = Turns(1, QueueSettings(drain_s=0.05))
-        with turns.place("Ann"):
+        with turns.place(Reader("Ann")):
             turns.close()
             await turns.drained()
             assert turns.load().running == 1
@@ -329,7 +383,7 @@ def test_a_cancellation_at_any_step_leaves_nothing_behind(at_step: int) -> None:
         turns = Turns(1, QueueSettings())
 
         async def has_turn(name: str, lasts: int) -> str:
-            async with turns.turn(name):
+            async with turns.turn(Reader(name)):
                 await steps(lasts)
                 return name
 
@@ -353,7 +407,7 @@ def test_a_thousand_readers_who_change_their_minds_leave_nothing_behind(seed: in
 
         async def has_turn(reader: str) -> None:
             nonlocal at_once, most
-            async with turns.turn(reader, priority=chance.choice(list(Priority))):
+            async with turns.turn(Reader(reader), priority=chance.choice(list(Priority))):
                 at_once += 1
                 most = max(most, at_once)
                 try:

@@ -23,13 +23,17 @@ def chat(house: Appliance, **more: object) -> dict[str, object]:
 
 @contextmanager
 def streaming(
-    house: Appliance, body: object, reader: str = "greedy", path: str = "/v1/chat/completions"
+    house: Appliance,
+    body: object,
+    reader: str = "greedy",
+    path: str = "/v1/chat/completions",
+    source: str = "127.0.0.1",
 ) -> Iterator[socket.socket]:
-    """A stream that has been asked for; it is left with the block, whatever has been read of it."""
+    """A stream that has been asked for from an address of this machine; it is left with the block, whatever was read."""
     host, port = urlsplit(house.url).netloc.split(":")
     sent = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\nauthorization: Bearer {reader}\r\n"
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
+    with socket.create_connection((host, int(port)), 60, (source, 0)) as connection:
         connection.sendall(f"{head}content-length: {len(sent)}\r\n\r\n".encode() + sent)
         yield connection
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -198,6 +200,34 @@ def test_who_leaves_the_model_makes_room_at_once(idle: Appliance, streamed: bool
     assert written_s < 5
 
 
+def test_one_device_with_many_keys_keeps_no_other_out(small: Appliance) -> None:
+    """From two addresses of this machine: one fills the line under a hundred names, the other asks one thing."""
+    body = chat(small, stream=True, max_tokens=300, ignore_eos=True)
+    with ExitStack() as held:
+        crowd = [
+            held.enter_context(streaming(small, body, f"key {n}", source="127.0.0.2"))
+            for n in range(SLOTS + IN_ALL)
+        ]
+        small.until(lambda: load(small)["waiting"] == IN_ALL, 20)
+        with streaming(small, body, "one more", source="127.0.0.2") as refused:
+            assert b" 429 " in until_said(refused, b"\r\n")
+        with streaming(small, body | {"max_tokens": 8}, "modest") as modest:
+            said = until_said(modest, b"[DONE]")
+        positions = [int(found) for found in re.findall(rb": waiting, position (\d+)", said)]
+        assert positions[0] <= 2
+        assert load(small)["waiting"] > IN_ALL / 2
+        (error,) = [said for said in map(_said_so_far, crowd) if b'"error"' in said]
+        assert b"requests of yours are waiting" in error
+    small.until(lambda: (load(small)["running"], load(small)["waiting"]) == (0, 0), 5)
+
+
+def _said_so_far(connection: socket.socket) -> bytes:
+    connection.setblocking(False)
+    with suppress(BlockingIOError):
+        return connection.recv(2**20)
+    return b""
+
+
 def test_whoever_comes_and_goes_at_any_moment_leaves_no_slot_taken(idle: Appliance) -> None:
     bare, library = chat(idle, stream=True, **ENDLESS), ASKED
 
@@ -245,14 +275,14 @@ def test_a_reader_is_a_key_or_else_an_address_and_no_header_changes_that() -> No
 
 
 def test_a_stream_that_is_never_read_gives_its_place_back() -> None:
-    from llm.serving.queue import QueueSettings, Turns
+    from llm.serving.queue import QueueSettings, Reader, Turns
     from web.waiting import begun
 
     async def scene() -> None:
         turns = Turns(1, QueueSettings())
 
         async def stream():
-            with turns.place("Ann"):
+            with turns.place(Reader("Ann")):
                 yield 1
                 yield 2
 

@@ -23,6 +23,7 @@ from litestar.response import Stream
 
 from library.errors import AlmanacError
 from llm.answering.answer import told
+from llm.serving.queue import Reader
 from llm.serving.served import ServedModel
 from web.api import STREAM_HEADERS, server_sent
 from web.house import House
@@ -116,7 +117,7 @@ async def streamed(
 
 
 async def _passed_on(
-    house: House, model: ServedModel, batches_of: Callable[[Engine], Batches], reader: str
+    house: House, model: ServedModel, batches_of: Callable[[Engine], Batches], reader: Reader
 ) -> AsyncGenerator[bytes, None]:
     """The stream in its turn. What fails before the first bytes is raised, later told."""
     said = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from library.errors import InvalidRequest
 from llm.answering.answer import Question
+from llm.serving.queue import Reader
 
 Message = dict[str, Any]
 
@@ -109,7 +110,7 @@ def question(
     shelf: str | None,
     max_tokens: int | None,
     sampling: dict[str, object],
-    reader: str,
+    reader: Reader,
     parameter: str = "messages",
 ) -> Question:
     """The last user message is the question; what came before is the conversation."""

@@ -16,6 +16,7 @@ from litestar.response import Stream
 from library.errors import AlmanacError, InvalidRequest, ModelUnavailable
 from llm.answering.answer import told
 from llm.events import AnswerKind, Done, Failed, Token, Usage, Waiting
+from llm.serving.queue import Reader
 from llm.serving.served import ServedModel
 from llm.tools.offer import Ended, Said, Writing
 from web.api import STREAM_HEADERS, require_json, server_sent
@@ -80,7 +81,7 @@ async def responses(
 
 
 def _library_events(
-    house: House, asked: ResponseParameters, messages: list[Message], reader: str
+    house: House, asked: ResponseParameters, messages: list[Message], reader: Reader
 ) -> AsyncGenerator[WrittenEvent, None]:
     put = question(
         messages,
@@ -98,7 +99,7 @@ def _library_events(
 
 
 async def _model_events(
-    house: House, model: ServedModel, conversation: Conversation, reader: str
+    house: House, model: ServedModel, conversation: Conversation, reader: Reader
 ) -> AsyncGenerator[WrittenEvent, None]:
     """The bare model's words as events, in their turn. What goes wrong before the first is raised."""
     finish_reason, usage, begun = "stop", Usage(), False
