@@ -6,6 +6,7 @@ from typing import Any
 import openai
 import pytest
 
+from llm.tools.schemas import Schema
 from tests.running import Appliance
 from tests.web.openai_spec import assert_valid
 from web.openai.chat import _HONOURED_BY_LIBRARY, _IGNORED, _REFUSED
@@ -299,11 +300,73 @@ def test_the_library_refuses_what_would_change_its_answers_form(
     assert (status, answer["error"]["param"]) == (400, param)
 
 
-def test_an_impossible_schema_is_the_requests_fault(client: openai.OpenAI, model: str) -> None:
-    format_: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wizard"}}}
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model=model, messages=HELLO, response_format=format_)  # type: ignore[arg-type]
-    assert refused.value.param == "response_format"
+@pytest.mark.parametrize(
+    ("schema", "where"),
+    [
+        ({"type": "wizard"}, "type"),
+        ({"properties": {"a": {"minimum": "one"}}}, "properties.a.minimum"),
+        ({"properties": {"a": {"$ref": "http://example.org/a.json"}}}, "properties.a.$ref"),
+        ({"pattern": "(" * 5000}, "pattern"),
+        ({"type": "object", "description": "x" * 300_000}, ""),
+    ],
+)
+@pytest.mark.parametrize("way", ["response_format", "json_schema"])
+def test_an_impossible_schema_is_the_requests_fault(
+    house: Appliance, model: str, schema: dict[str, Any], where: str, way: str
+) -> None:
+    form: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    asked = {way: form if way == "response_format" else schema}
+    status, answer = house.post(CHAT, {"model": model, "messages": HELLO} | asked)
+    path = ("response_format.json_schema.schema" if way == "response_format" else way, where)
+    assert (status, answer["error"]["param"]) == (400, ".".join(filter(None, path))), answer
+
+
+def test_json_of_any_kind_is_not_a_way_around(house: Appliance, model: str) -> None:
+    form = {"type": "json_object", "schema": {"const": "an engine's own word for a schema"}}
+    status, answer = house.post(
+        CHAT, {"model": model, "messages": HELLO, "response_format": form, "max_tokens": 40}
+    )
+    assert status == 200
+    assert answer["choices"][0]["message"]["content"].lstrip().startswith("{")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_formats_and_patterns_hold_that_the_engine_s_own_grammar_lets_slip(
+    client: openai.OpenAI, model: str, stream: bool
+) -> None:
+    """Left to itself it lets February have 31 days, and knows no e-mail addresses."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "days": {
+                "type": "array",
+                "items": {"type": "string", "format": "date"},
+                "minItems": 2,
+                "maxItems": 3,
+            },
+            "from": {"type": "string", "format": "email"},
+            "code": {"type": "string", "pattern": "^\\d{3}-[A-Z]{2}$"},
+            "litres": {"type": "integer", "minimum": 3, "maximum": 17},
+        },
+        "required": ["days", "from", "code", "litres"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": True}}
+    for seed in range(4):
+        asked: Any = {
+            "model": model,
+            "response_format": form,
+            "temperature": 1.5,
+            "seed": seed,
+            "max_tokens": 400,
+        }
+        asked["messages"] = [{"role": "user", "content": "Fill in the form with the strangest values."}]
+        if stream:
+            chunks = client.chat.completions.create(stream=True, **asked)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        else:
+            text = client.chat.completions.create(**asked).choices[0].message.content
+        assert Schema(schema).fault(json.loads(text)) is None, text
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_both_counts(house: Appliance, model: str) -> None:

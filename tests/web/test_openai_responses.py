@@ -184,7 +184,7 @@ def test_a_format_binds_the_model(client: openai.OpenAI, model: str) -> None:
         ({"text": {"format": {"type": "yaml"}}}, "text.format.type"),
         (
             {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"type": "wizard"}}}},
-            "text.format",
+            "text.format.schema.type",
         ),
         ({"reasoning": {"effort": "endless"}}, "reasoning.effort"),
     ],

@@ -11,8 +11,9 @@ from llm.tools.prompt import plainly, speaks_of_calls
 from web.house import House
 from web.openai.messages import Message
 from web.openai.response_parameters import ResponseParameters, engine_body
-from web.openai.tools import answer_schema, offer, speaks_of_tools
+from web.openai.schemas import answer_schema, held
 from web.openai.tools import conversation as tool_conversation
+from web.openai.tools import offer, speaks_of_tools
 
 if TYPE_CHECKING:
     from llm.engines.engine import Engine
@@ -30,4 +31,4 @@ def conversation(
         return tool_conversation(house, model, engine_body(asked, messages), offered, answer).events
     if speaks_of_calls(messages) and not speaks_of_tools(house, model):
         messages = plainly(messages)
-    return partial(words, body=engine_body(asked, messages))
+    return partial(words, body=held(engine_body(asked, messages), "text.format.schema"))

@@ -24,7 +24,8 @@ from web.house import House
 from web.openai.bare import Batches, bodies_of, new_head, reshaped, streamed, whole
 from web.openai.library import LibraryText
 from web.openai.parameters import AnyJson, ChatParameters, JsonOf
-from web.openai.tools import answer_schema, asks_library, conversation, speaks_of_tools
+from web.openai.schemas import answer_schema
+from web.openai.tools import asks_library, conversation, speaks_of_tools
 
 if TYPE_CHECKING:
     from llm.engines.engine import Engine

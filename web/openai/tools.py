@@ -5,19 +5,16 @@ very part of the very tool, `tools[2].function.parameters.properties.x`.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from library.errors import InvalidRequest
 from llm.answering.consulting import Consulting
 from llm.answering.library_tools import TOOLS, LibraryTools
 from llm.serving.served import ServedModel
 from llm.tools.calling import ToolConversation
-from llm.tools.narrowing import narrowed
 from llm.tools.offer import NAME, NO_PARAMETERS, Demand, Offer, Tool
-from llm.tools.schemas import MOST_PATTERNS, Schema, SchemaRefused
+from llm.tools.schemas import MOST_PATTERNS, Schema
 from web.house import House
-
-Given = dict[str, Any]
+from web.openai.schemas import Given, checked
 
 MOST_TOOLS = 128
 _LONGEST_DESCRIPTION = 20_000
@@ -54,11 +51,6 @@ def offer(
 def asks_library(tools: Sequence[Given] | None) -> bool:
     """Whether tools of the library's own are among them: then an answer is no longer good once the library changes."""
     return any(tool.get("type") in TOOLS for tool in tools or ())
-
-
-def answer_schema(given: Given | None, where: str) -> Schema | None:
-    """The schema that an answer in words must satisfy, if there is one. Raises InvalidRequest."""
-    return None if given is None else _schema(given, where)
 
 
 def conversation(
@@ -109,7 +101,7 @@ def _tool(function: Given, where: str) -> Tool:
         parameters = NO_PARAMETERS
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"{where}.parameters", "must be a JSON schema, an object.")
-    return Tool(name, description or "", _schema(parameters, f"{where}.parameters", of_object=True))
+    return Tool(name, description or "", checked(parameters, f"{where}.parameters", of_object=True))
 
 
 def _require_moderate(tools: Iterable[Tool]) -> None:
@@ -119,17 +111,6 @@ def _require_moderate(tools: Iterable[Tool]) -> None:
         raise InvalidRequest("tools", f"have schemas of more than {_MOST_BYTES} bytes together.")
     if sum(schema.patterns for schema in schemas) > MOST_PATTERNS:
         raise InvalidRequest("tools", f"have schemas with more than {MOST_PATTERNS} patterns together.")
-
-
-def _schema(given: Given, where: str, *, of_object: bool = False) -> Schema:
-    try:
-        schema = Schema(given)
-        narrowed(given, "f")
-    except SchemaRefused as error:
-        raise InvalidRequest(f"{where}.{error.where}".rstrip("."), error.problem) from error
-    if of_object and given.get("type", "object") != "object":
-        raise InvalidRequest(f"{where}.type", "must be `object`: arguments have names.")
-    return schema
 
 
 def _chosen(offered: dict[str, Tool], choice: object, parallel: bool | None, *, nested: bool) -> Offer | None:
