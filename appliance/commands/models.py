@@ -18,6 +18,13 @@ _DOES = {
     "unload": "give its memory back once the answers under way have ended",
     "use": "have it answer from now on, in place of the one that does",
 }
+_FLAGS_OF = {
+    "now": ("unload",),
+    "insist": ("load",),
+    "out": ("convert",),
+    "force": ("convert",),
+    "no_wait": ("load", "unload", "use"),
+}
 _LOOK_S = 0.3
 
 
@@ -51,6 +58,10 @@ def run(given: argparse.Namespace) -> int:
         raise InvalidRequest(
             "NAME", f"is missing: `almanac models {given.what} NAME`. `almanac models` lists the names."
         )
+    for flag, commands in _FLAGS_OF.items():
+        if getattr(given, flag) and given.what not in commands:
+            belongs = " and ".join(f"`almanac models {what}`" for what in commands)
+            raise InvalidRequest(f"--{flag.replace('_', '-')}", f"belongs to {belongs}.")
     if given.what == "convert":
         from appliance.converting import run as convert  # noqa: PLC0415 - --help must stay light
 

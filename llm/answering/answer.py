@@ -199,19 +199,22 @@ class Answerer:
         }
         citer = Citer([passage_text(passage) for passage in passages], question=question.text)
         decoder = msgspec.json.Decoder(StreamChunk)
-        finish_reason, usage = "stop", Usage()
+        finish_reason, usage, tokens = "stop", Usage(), 0
         async with aclosing(engine.stream(body)) as payloads:
             async for payload in payloads:
                 chunk = decoder.decode(payload)
                 usage = chunk.usage or usage
                 for choice in chunk.choices:
                     finish_reason = choice.finish_reason or finish_reason
+                    tokens += bool(choice.delta.content)
                     for event in citer.feed(choice.delta.content or ""):
                         yield event
                 if citer.repeating:
                     break  # closing the stream stops the engine
         for event in citer.finish():
             yield event
+        if citer.repeating:  # an engine that was stopped tells no usage: its prompt is counted, and a chunk is a token
+            usage = Usage(await engine.count_tokens(prompted.messages), tokens)
         if citer.cited * 2 <= citer.sentences:
             # Half of it or more is the model's own; then the library speaks for itself.
             yield Token(_IN_ITS_OWN_WORDS)

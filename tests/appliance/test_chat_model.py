@@ -189,3 +189,22 @@ def test_nobody_is_told_to_put_a_file_where_the_model_is_switched_off(config):
 
     assert told(LlmConfig(enabled=False)) == "The chat model is switched off (`llm.enabled`)."
     assert (told(LlmConfig()) or "").startswith("No chat model is installed. Put a .gguf file")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["list", "--now"], "`--now` belongs to `almanac models unload`."),
+        (["load", "x", "--force"], "`--force` belongs to `almanac models convert`."),
+        (["unload", "x", "--insist"], "`--insist` belongs to `almanac models load`."),
+        (
+            ["show", "x", "--no-wait"],
+            "`--no-wait` belongs to `almanac models load` and `almanac models unload` and",
+        ),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(capsys, words, says):
+    with pytest.raises(SystemExit) as end:
+        main(["models", *words])
+    assert end.value.code == 2
+    assert says in capsys.readouterr().err
