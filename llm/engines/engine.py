@@ -11,19 +11,20 @@ not just drop it.
 """
 
 import math
-import re
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import httpx
 import msgspec
+from msgspec import Meta
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
 from llm.engines.gathered import Gathered
+from llm.engines.refusals import GONE, SCORES, STOPPED, TEXT, VECTORS, fault_of, refuse, sentence, translated
 from llm.engines.spoken import Hearing, Spoken
 from llm.engines.transport import SocketTransport
 
@@ -34,26 +35,39 @@ _GUESSED_BYTES_A_TOKEN, _GUESSED_TOKENS_A_MESSAGE = 2.5, 12
 
 T = TypeVar("T")
 
-_CHAT, _TEXT = "/v1/chat/completions", "/v1/completions"
+_CHAT, _TOKENS = "/v1/chat/completions", "/tokenize"
 _DONE = b"[DONE]"
 _ERRED = b'{"error"'
 
 
-class _Fault(msgspec.Struct):
-    message: str = "no reason given"
-    type: str = ""
-    n_prompt_tokens: int = 0
-    n_ctx: int = 0
-
-
-class _Refusal(msgspec.Struct):
-    """The engine's error body: {"error": {...}}."""
-
-    error: _Fault
-
-
 class _Counted(msgspec.Struct):
     input_tokens: int
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float]
+
+
+class _Vectors(msgspec.Struct):
+    data: Annotated[list[_Vector], Meta(min_length=1, max_length=1)]
+    usage: _Usage
+
+
+class _Score(msgspec.Struct):
+    relevance_score: float
+
+
+class _Scores(msgspec.Struct):
+    results: Annotated[list[_Score], Meta(min_length=1, max_length=1)]
+    usage: _Usage
 
 
 class Engine:
@@ -78,6 +92,7 @@ class Engine:
         self.generation = secrets.token_hex(8)  # of this start; another may write otherwise
         self._client, self._named, self._on_spoken = client, named, on_spoken
         self._counts_tokens = True
+        self._frame: tuple[list[int], list[int]] | None = None
         self._closed = False
 
     @classmethod
@@ -141,7 +156,7 @@ class Engine:
 
     async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """The same of a bare prompt, without the chat template: OpenAI's `text_completion`."""
-        return await self._whole(_TEXT, body)
+        return await self._whole(TEXT, body)
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """A completion's chunks in order, each as the JSON the engine wrote. Raises as `batches` does."""
@@ -160,7 +175,7 @@ class Engine:
 
     def text_batches(self, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         """The chunks of a bare prompt's completion; all else as `batches`."""
-        return self._batches(_TEXT, body)
+        return self._batches(TEXT, body)
 
     async def _batches(self, path: str, body: dict[str, Any]) -> AsyncGenerator[list[bytes], None]:
         with Hearing(self.model_id, self._on_spoken) as hearing:
@@ -176,7 +191,7 @@ class Engine:
         ):
             if response.status_code != 200:
                 await response.aread()
-                _refuse(response, path)
+                refuse(response, path)
             events = _Events()
             async for piece in response.aiter_raw():
                 batch: list[bytes] = []
@@ -190,10 +205,42 @@ class Engine:
                 if batch:
                     yield batch
                 if fault:
-                    raise ModelFailed(_sentence(_fault(fault).message))
+                    raise ModelFailed(sentence(fault_of(fault).message))
                 if ended:
                     return
-        raise ModelFailed(_STOPPED)
+        raise ModelFailed(STOPPED)
+
+    async def embed(self, text: str | list[int]) -> tuple[list[float], int]:
+        """The vector of one text, of length 1, and how many tokens it was; of one who makes vectors.
+
+        Token ids get what the model puts around every text, as a text does.
+        Raises InvalidRequest as `input`, ModelUnavailable and ModelFailed.
+        """
+        if not isinstance(text, str):
+            before, after = await self._around()
+            text = [*before, *text, *after]
+        made = _decoded(await self._post(VECTORS, {"input": text}), _Vectors)
+        return made.data[0].embedding, made.usage.prompt_tokens
+
+    async def judge(self, query: str, document: str) -> tuple[float, int]:
+        """How well a document answers a query, as the model's own number, and how many tokens the two were.
+
+        Of one who judges. Raises InvalidRequest as `documents`, and otherwise as `embed`.
+        """
+        made = _decoded(await self._post(SCORES, {"query": query, "documents": [document]}), _Scores)
+        return made.results[0].relevance_score, made.usage.prompt_tokens
+
+    async def _around(self) -> tuple[list[int], list[int]]:
+        """What the model has before and after every text, asked once."""
+        if self._frame is None:
+            bare, framed = [
+                _decoded(await self._post(_TOKENS, {"content": "a", "add_special": added}), _Tokens).tokens
+                for added in (False, True)
+            ]
+            starts = [at for at in range(len(framed)) if framed[at : at + len(bare)] == bare]
+            at = starts[0] if starts else 0
+            self._frame = (framed[:at], framed[at + len(bare) :]) if starts else ([], [])
+        return self._frame
 
     async def count_tokens(self, messages: list[dict[str, Any]]) -> int:
         """Tokens of a conversation in the model's own chat template, the answer's opening included.
@@ -254,7 +301,7 @@ class Engine:
         async with self._speaking():
             response = await self._client.post(path, content=self._encoded(body))
         if response.status_code != 200:
-            _refuse(response, path)
+            refuse(response, path)
         return response.content
 
     def _encoded(self, body: dict[str, Any]) -> bytes:
@@ -264,7 +311,7 @@ class Engine:
     async def _speaking(self) -> AsyncGenerator[None, None]:
         """The one place where the vendor's errors become ours."""
         if self._closed:
-            raise ModelUnavailable(_GONE)
+            raise ModelUnavailable(GONE)
         try:
             yield
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -287,75 +334,6 @@ class _Events:
         if len(self._tail) > _MAX_EVENT_BYTES:
             raise ModelFailed("The model's engine sent what is no stream of events. Restart it.")
         return [event[5:].lstrip() for event in events if event.startswith(b"data:")]
-
-
-_STOPPED = "The model stopped while it was answering. Ask again in a moment."
-_GONE = "The model is not running at the moment. Ask again in a moment."
-
-
-def translated(error: Exception) -> AlmanacError:
-    """What a transport error means here, most specific first."""
-    match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return ModelUnavailable(_GONE)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return ModelFailed(
-                "The model has said nothing for too long. Ask for less at once, or restart it."
-            )
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.ProxyError():
-            return ModelUnavailable(f"The model's address cannot be used: {error}.")
-        case _:  # ReadError, WriteError, CloseError, RemoteProtocolError, ...: broken in the middle
-            return ModelFailed(_STOPPED)
-
-
-# What llama-server calls its own fault (500), and what its sentences are about.
-_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
-_NAMED_SO = {
-    "JSON schema": "response_format",
-    "parse grammar": "grammar",
-    "Prompt contains invalid tokens": "prompt",
-    "Failed to parse messages": "messages",
-    "Unknown reasoning format": "reasoning_format",
-}
-
-
-def _refuse(response: httpx.Response, path: str) -> NoReturn:
-    """An answer other than 200, as an error of ours."""
-    fault = _fault(response.content)
-    if fault.type == "exceed_context_size_error":
-        raise InvalidRequest(
-            "prompt" if path == _TEXT else "messages",
-            f"hold {fault.n_prompt_tokens} tokens and the model's context {fault.n_ctx}. "
-            "Shorten them, or raise `llm.context_tokens`.",
-        )
-    status = response.status_code
-    match 400 if status == 500 and fault.message.startswith(_ASKERS_MISTAKES) else status:
-        case 400 | 413 | 422:
-            # "Field 'temperature': type must be number", "'messages' is required"
-            named = re.search(r"'(\w{1,40})'", fault.message)
-            # "JSON schema error at #: unrecognized type wizard"
-            where = next((name for says, name in _NAMED_SO.items() if says in fault.message), "request")
-            said = fault.message.rstrip(".")
-            raise InvalidRequest(
-                named.group(1) if named else where, f"was refused by the model's engine: {said}."
-            )
-        case 401 | 403:
-            raise ModelUnavailable("The model's engine refused the key. Restart it.")
-        case 503:
-            raise ModelUnavailable("The model is still being loaded. Ask again in a moment.")
-        case _:
-            raise ModelFailed(_sentence(f"{fault.message} (status {status})"))
-
-
-def _fault(body: bytes) -> _Fault:
-    try:
-        return msgspec.json.decode(body, type=_Refusal).error
-    except msgspec.MsgspecError:
-        return _Fault()
-
-
-def _sentence(reason: str) -> str:
-    return f"The model's engine failed: {reason}. Ask again."
 
 
 def _guessed_tokens(text: str) -> int:

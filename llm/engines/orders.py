@@ -20,6 +20,7 @@ from typing import NoReturn
 import msgspec
 
 from library.processes import die_with_parent
+from llm.model_files.card import Kind
 
 # Libraries that know a hub, or count who uses them, ask nobody.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
@@ -33,10 +34,12 @@ class WorkerOrders(msgspec.Struct, frozen=True):
     """
 
     model_file: str
+    kind: Kind  # what it is asked for: text, vectors or scores
     model_id: str  # what answers call the model; without it the engine tells its file's path
     socket: str  # in a folder that only this account can enter; must end in .sock
     key: str
     context_tokens: int  # for each slot
+    batch_tokens: int  # read at once; a text that cannot be cut is never longer
     parallel: int  # slots: answers written at the same time
     threads: int  # 0: as many as there are cores
     gpu_layers: int  # -1: as many as fit into what a GPU has free; without a GPU it means nothing

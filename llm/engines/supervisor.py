@@ -36,7 +36,8 @@ from llm.engines.model_state import ModelState
 from llm.engines.orders import Listening, Outcome, Refused, WorkerOrders
 from llm.engines.spoken import Spoken
 from llm.engines.worker_process import WorkerProcess, socket_path
-from llm.model_files.card import inspect_chat_model
+from llm.model_files.card import inspect_served
+from llm.model_files.footprint import batch_tokens
 
 if TYPE_CHECKING:
     from llm.engines.engine import Engine
@@ -103,7 +104,7 @@ class Supervisor:
         self._gpu_layers = self._settings.gpu_layers
         self._task: asyncio.Task[None] | None = None
         self._cancelled: asyncio.Task[None] | None = None
-        self._become(ModelState.STOPPED, "The chat model has not been started yet.")
+        self._become(ModelState.STOPPED, "The model has not been started yet.")
         if self._model_file is None:
             self._become_absent()
 
@@ -133,7 +134,7 @@ class Supervisor:
     def engine(self) -> Engine:
         """The engine, if it is ready now. Raises ModelUnavailable, with the reason, if it is not."""
         if self._engine is None:
-            raise ModelUnavailable(self._reason or "The chat model is not ready.")
+            raise ModelUnavailable(self._reason or "The model is not ready.")
         return self._engine
 
     async def engine_back(self, within_s: float) -> Engine:
@@ -150,14 +151,14 @@ class Supervisor:
         if self._model_file is None or not self._model_file.exists():
             self._become_absent()
             return
-        self._become(ModelState.LOADING, f"The chat model {self.model_id} is being loaded.")
+        self._become(ModelState.LOADING, f"The model {self.model_id} is being loaded.")
         self._gpu_layers = self._settings.gpu_layers
         self._task = asyncio.create_task(self._keep(self._model_file), name=f"model {self.model_id}")
 
     async def stop(self) -> None:
         """End the worker, answers under way included; at most 5 s. May be called twice, or at once by two."""
         if self._state is not ModelState.ABSENT:
-            self._become(ModelState.STOPPED, "The chat model has been stopped.")
+            self._become(ModelState.STOPPED, "The model has been stopped.")
         task = self._task
         if task is None:
             return
@@ -181,10 +182,10 @@ class Supervisor:
             failures = 1 if ended.ready_s >= self._settings.steady_after_s else failures + 1
             if ended.final or failures >= self._settings.quick_failures:
                 again = "" if ended.final else f" It was started {failures} times."
-                log.error("The chat model %s is given up: %s", self.model_id, ended.reason)
+                log.error("The model %s is given up: %s", self.model_id, ended.reason)
                 self._become(ModelState.FAILED, ended.reason + again)
                 return
-            log.warning("The chat model %s is started again: %s", self.model_id, ended.reason)
+            log.warning("The model %s is started again: %s", self.model_id, ended.reason)
             self._become(ModelState.LOADING, f"{ended.reason} It is being started again.")
             await self._sleep(self._pause_s(failures))
 
@@ -196,12 +197,13 @@ class Supervisor:
     async def _live(self, model_file: Path, *, first: bool) -> _Ended:
         """One worker from its start to its end."""
         try:
-            card = await asyncio.to_thread(inspect_chat_model, model_file)
+            card = await asyncio.to_thread(inspect_served, model_file)
             command = self._command
             if command is None:
                 command = await asyncio.to_thread(worker_of, card, model_file)
         except (ModelFileInvalid, ModelUnavailable) as error:
             return _Ended(str(error), 0, final=True)
+        context_tokens = min(self._settings.context_tokens, card.context_tokens or 2**31)
         try:
             with socket_path(self._runtime_folder) as path:
                 orders = WorkerOrders(
@@ -209,7 +211,9 @@ class Supervisor:
                     model_id=model_file.stem,
                     socket=str(path),
                     key=secrets.token_hex(32),
-                    context_tokens=min(self._settings.context_tokens, card.context_tokens or 2**31),
+                    kind=card.kind,
+                    context_tokens=context_tokens,
+                    batch_tokens=batch_tokens(card, context_tokens),
                     parallel=self._settings.parallel,
                     threads=self._settings.threads or 0,
                     gpu_layers=-1 if self._gpu_layers is None else self._gpu_layers,
@@ -222,7 +226,7 @@ class Supervisor:
                     self._engine = self._worker = self._device = None
                     await worker.end(self._settings.grace_s)
         except OSError as error:
-            return _Ended(f"The chat model's process could not be started: {error.strerror or error}.", 0)
+            return _Ended(f"The model's process could not be started: {error.strerror or error}.", 0)
 
     async def _serve(self, worker: WorkerProcess, orders: WorkerOrders, *, first: bool) -> _Ended:
         """Have the worker load the model; then hand out its engine for as long as it is well."""
@@ -232,7 +236,7 @@ class Supervisor:
 
         outcome = await worker.obey(orders, self._settings.load_timeout_s)
         if not isinstance(outcome, Listening):
-            reason = f"The chat model {orders.model_id} could not be loaded: {worker.why()}."
+            reason = f"The model {orders.model_id} could not be loaded: {worker.why()}."
             if self._may_do_without_gpu(outcome):
                 log.warning("%s It is tried again without the GPU, and will be slower.", reason)
                 self._gpu_layers = 0
@@ -250,9 +254,7 @@ class Supervisor:
             self._engine = engine
             self._become(ModelState.READY, None)
             self._device = outcome.device
-            log.info(
-                "The chat model %s is ready: %s, on %s.", orders.model_id, outcome.engine, outcome.device
-            )
+            log.info("The model %s is ready: %s, on %s.", orders.model_id, outcome.engine, outcome.device)
             ready_at = self._clock()
             reason = await self._until_ill(worker, engine)
             # Before the worker is ended, which may take seconds: who asks meanwhile waits for the next.
@@ -273,8 +275,8 @@ class Supervisor:
             well = await engine.healthy(within_s=self._settings.health_timeout_s)
             missed = 0 if well else missed + 1
             if missed >= self._settings.unhealthy_after and not worker.gone:
-                return "The chat model hung: it no longer answered."
-        return f"The chat model stopped by itself: {worker.why()}."
+                return "The model hung: it no longer answered."
+        return f"The model stopped by itself: {worker.why()}."
 
     def _become(self, state: ModelState, reason: str | None) -> None:
         self._state, self._reason = state, reason

@@ -11,6 +11,7 @@ from typing import Any
 
 from llm.engines.devices import gpus, on_device
 from llm.engines.orders import Listening, Refused, WorkerOrders, cores, received, until_told_to_stop
+from llm.model_files.card import Kind
 
 # Prompts kept in memory for their next turn, so that a conversation is not read
 # anew with each question. The engine's own default is 8 GiB, which is a leak by
@@ -53,10 +54,13 @@ def _load(orders: WorkerOrders) -> tuple[Any, Listening]:
     # A pool shared by all (`kv_unified`) would promise it to one at a time only.
     asked.n_ctx = orders.context_tokens * orders.parallel
     asked.n_parallel = orders.parallel
-    asked.cache_ram_mib = PROMPT_CACHE_MIB
+    asked.cache_ram_mib = PROMPT_CACHE_MIB if orders.kind is Kind.CHAT else 0
     # Between two batches, and only there, the engine looks whether somebody has left,
     # and writes the next word of its other answers. By default it reads four times as much at once.
-    asked.n_batch = asked.n_ubatch
+    asked.n_batch = asked.n_ubatch = orders.batch_tokens
+    asked.embedding = orders.kind is not Kind.CHAT
+    if orders.kind is Kind.RERANK:  # it does not believe the file alone
+        asked.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     asked.n_gpu_layers = orders.gpu_layers  # with -1 the engine itself measures what fits
     asked.cpuparams.n_threads = asked.cpuparams_batch.n_threads = orders.threads or cores()
     asked.verbosity = 1  # errors; anything above writes down the prompts

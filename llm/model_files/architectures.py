@@ -32,6 +32,13 @@ ENCODERS = frozenset(
     """.split()  # noqa: SIM905 - a table that is compared by eye
 )
 
+# Of those, the ones that remember nothing of what they have read: each text is read in one piece.
+# (llama_model::create_memory in src/llama-model.cpp)
+FORGETFUL = ENCODERS - {"gemma-embedding2", "llama-embed", "t5encoder"}
+
+# As rerankers they tell a share of 1, and not a number without bounds (build_pooling in src/llama-graph.cpp).
+JUDGE_IN_SHARES = frozenset({"qwen3", "qwen3vl"})
+
 PROJECTOR = "clip"
 
 # Known to the engine, and of no use without another model, or for speech.

@@ -3,7 +3,7 @@
 Knows what the facts of a GGUF header mean, and which of them the engine cannot
 do without. A file is believed about what it is and never about how long it is:
 that was compared before. Its hard rule: whoever hands a file to an engine has
-called `inspect_chat_model` for it.
+called `inspect_served` for it.
 """
 
 import enum
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from library.errors import ModelFileInvalid
-from llm.model_files.architectures import ENCODERS, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
+from llm.model_files.architectures import ENCODERS, FORGETFUL, HELPERS, KNOWN, PROJECTOR, WINDOW_EVERY
 from llm.model_files.ggml import quantisation
 from llm.model_files.gguf import TEMPLATE, Header, Listed, printable, read_header
 
@@ -22,7 +22,8 @@ from llm.model_files.gguf import TEMPLATE, Header, Listed, printable, read_heade
 PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 MAX_PARTS = 1_024
 MAX_LAYERS = 4_096
-_RANK = 4  # {architecture}.pooling_type of a model that judges; 1 to 3 make a vector of a text
+# {architecture}.pooling_type: how the tokens of a text become one vector, or one score
+_MEAN, _FIRST, _RANK = 1, 2, 4  # 3: the last token is it
 
 
 class Kind(enum.StrEnum):
@@ -42,6 +43,8 @@ IN_WORDS = {
     Kind.ADAPTER: "an adapter (LoRA): changes to a model, and not the model",
     Kind.HELPER: "a model that drafts for another or speaks, and does not chat",
 }
+# What a request can ask by itself; of two files of one name, the first is meant.
+SERVED = (Kind.CHAT, Kind.EMBEDDING, Kind.RERANK)
 # In a file that was written for another engine than the default: which (`almanac models convert`).
 ENGINE_KEY = "almanac.engine"
 CTRANSFORMERS = "ctransformers"
@@ -77,6 +80,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     cache: Cache
     size_bytes: int  # of all parts together
     parts: int = 1
+    in_one_piece: bool = False  # of one that makes vectors or judges: it reads a text so, or not at all
     engine: str | None = None  # None: the default
     tools: bool = False  # its chat template has a place for tools
 
@@ -124,6 +128,7 @@ def inspect(path: Path) -> ModelCard:
         cache=_cache(first, architecture),
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
+        in_one_piece=kind is not Kind.CHAT and _reads_whole(first, architecture),
         engine=CTRANSFORMERS if first.text(ENGINE_KEY) == CTRANSFORMERS else None,
         tools=bool(re.search(r"\btools\b", str(first.facts.get(TEMPLATE, "")))),
     )
@@ -134,6 +139,15 @@ def inspect_chat_model(path: Path) -> ModelCard:
     card = inspect(path)
     if card.kind is not Kind.CHAT:
         raise ModelFileInvalid(f"{printable(path.name)} is {IN_WORDS[card.kind]}. Name a chat model.")
+    return card
+
+
+def inspect_served(path: Path) -> ModelCard:
+    """As `inspect`, of a file that is to be asked. Raises ModelFileInvalid for what cannot be, too."""
+    card = inspect(path)
+    if card.kind not in SERVED:
+        name = printable(path.name)
+        raise ModelFileInvalid(f"{name} is {IN_WORDS[card.kind]}. Name a model that can be asked.")
     return card
 
 
@@ -189,6 +203,11 @@ def _kind(header: Header, architecture: str, general: str) -> Kind:
     return Kind.EMBEDDING if pooling or architecture in ENCODERS else Kind.CHAT
 
 
+def _reads_whole(header: Header, architecture: str) -> bool:
+    """Whether each token looks at those after it, too, or counts for the vector."""
+    return architecture in ENCODERS or header.whole(f"{architecture}.pooling_type") in {_MEAN, _FIRST}
+
+
 def _values(headers: list[Header]) -> Counter[int]:
     values = Counter[int]()
     for header in headers:
@@ -202,6 +221,8 @@ def _cache(header: Header, architecture: str) -> Cache:
     Where a file does not say how layers with a window and without take turns and
     the architecture is not in our table, all are counted as without: at worst too much.
     """
+    if architecture in FORGETFUL:
+        return Cache()
     layers = min(header.whole(f"{architecture}.block_count"), MAX_LAYERS)
     heads = _each(header, f"{architecture}.attention.head_count", layers)
     of_keys = _each(header, f"{architecture}.attention.head_count_kv", layers, heads)

@@ -9,10 +9,11 @@ import enum
 
 import msgspec
 
-from llm.model_files.card import CTRANSFORMERS, ModelCard
+from llm.model_files.architectures import FORGETFUL
+from llm.model_files.card import CTRANSFORMERS, Kind, ModelCard
 
-# Tokens that the engine reads at once (n_ubatch): a window is kept that much longer,
-# and the working space is laid out for them.
+# Tokens that the engine reads at once (n_ubatch), where it may cut a text: a window is kept
+# that much longer, and the working space is laid out for them.
 BATCH_TOKENS = 512
 _CELLS = 256  # the cache is made in steps of so many tokens
 # The engine's process without a model: interpreter, libraries, threads.
@@ -20,6 +21,9 @@ PROCESS_BYTES = 48 * 2**20
 # Measured with the starter model and rounded up; see docs/experiments.md.
 _WIDTHS = 24  # 32-bit numbers for each token of a batch, in widths of the model
 _MASK_BYTES = 6  # for each token of a batch and each of the context: one in 32 bits, one in 16
+# Of one that makes vectors, the engine keeps a number for each token of a batch and each of the
+# vocabulary, though nobody reads them; and once more to compute them, unless it is a pure encoder.
+_UNREAD_BYTES = 4
 _TOKEN_BYTES = 256  # a token's text, merges and places in tables
 _OWN_TOKEN_BYTES = (
     512  # the same once more, where we read the vocabulary ourselves (llm.model_files.vocabulary)
@@ -61,16 +65,21 @@ class Verdict(msgspec.Struct, frozen=True):
     free_bytes: int | None  # None where the machine does not tell
 
 
+def batch_tokens(card: ModelCard, context_tokens: int) -> int:
+    """How many tokens the engine is to read at once, so that no text of that context is refused."""
+    return context_tokens if card.in_one_piece else BATCH_TOKENS
+
+
 def footprint(card: ModelCard, slots: Slots) -> Footprint:
     """Of a model in use, with every slot full."""
     if card.engine == CTRANSFORMERS:  # it writes one answer at a time, and remembers that one prompt
         slots = Slots(context_tokens=slots.context_tokens, parallel=1)
     context = _stepped(min(slots.context_tokens, card.context_tokens or slots.context_tokens))
-    windowed = min(context, _stepped(card.cache.window + BATCH_TOKENS))
+    windowed = min(context, _stepped(card.cache.window + batch_tokens(card, context)))
     cache = slots.parallel * (card.cache.whole * context + card.cache.windowed * windowed)
     return Footprint(
         weights=card.size_bytes,
-        cache=cache + slots.prompt_cache_bytes,
+        cache=cache + (slots.prompt_cache_bytes if card.kind is Kind.CHAT else 0),
         working=PROCESS_BYTES + _working(card, context),
     )
 
@@ -95,12 +104,15 @@ def verdict(needs: Footprint, free_bytes: int | None) -> Verdict:
 def _working(card: ModelCard, context: int) -> int:
     """Space for one batch on its way through the layers, its mask over a slot, and the vocabulary's tables.
 
-    Of what the engine reserves beyond that (a batch's logits, above all) it
+    Of what the engine reserves beyond that (a chat model's logits, above all) it
     touches nothing on a CPU, and what is not touched takes no memory.
     """
-    batch = BATCH_TOKENS * 4 * _WIDTHS * card.width
+    tokens = batch_tokens(card, context)
+    batch = tokens * 4 * _WIDTHS * card.width
+    if card.kind is not Kind.CHAT:
+        batch += tokens * _UNREAD_BYTES * card.vocabulary * (1 if card.architecture in FORGETFUL else 2)
     each = _TOKEN_BYTES + (_OWN_TOKEN_BYTES if card.engine == CTRANSFORMERS else 0)
-    return batch + BATCH_TOKENS * _MASK_BYTES * context + each * card.vocabulary
+    return batch + tokens * _MASK_BYTES * context + each * card.vocabulary
 
 
 def _stepped(tokens: int) -> int:

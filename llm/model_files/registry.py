@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from library.errors import Busy, ModelFileInvalid, ModelNotFound
-from llm.model_files.card import PART, Kind, ModelCard, inspect, part_files
+from llm.model_files.card import PART, SERVED, Kind, ModelCard, inspect, part_files
 from llm.model_files.digests import Digests
 from llm.model_files.footprint import Slots, Verdict, footprint, verdict
 from llm.model_files.free_memory import free_memory
@@ -115,10 +115,18 @@ class Registry:
         known = next((model for model in self.files() if model.file == file), None)
         return known or self._registered(file)
 
+    def of_kind(self, kind: Kind) -> list[ModelFile]:
+        """Those of one kind; those of the default engine first, then those with a template, by path."""
+        found = [model for model in self.files() if model.card and model.card.kind is kind]
+        return sorted(found, key=lambda model: model.card.order if model.card else (True, True))
+
     def chat_models(self) -> list[ModelFile]:
-        """Those that can be chatted with; those of the default engine first, then those with a template, by path."""
-        chat = [model for model in self.files() if model.card and model.card.kind is Kind.CHAT]
-        return sorted(chat, key=lambda model: model.card.order if model.card else (True, True))
+        """Those that can be chatted with, as `of_kind` sorts them."""
+        return self.of_kind(Kind.CHAT)
+
+    def served_models(self) -> list[ModelFile]:
+        """Those that can be asked, in whichever way: chat models first."""
+        return [model for kind in SERVED for model in self.of_kind(kind)]
 
     def estimate(self, card: ModelCard, *, loaded: bool = False) -> Verdict:
         """Whether it would fit beside what runs now; of a `loaded` model, only what it needs."""

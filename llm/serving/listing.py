@@ -15,6 +15,8 @@ from llm.model_files.card import IN_WORDS, Kind
 from llm.model_files.footprint import Verdict
 from llm.model_files.registry import ModelFile, Registry
 
+# Where programs ask those that do not chat.
+_ASKED_AT = {Kind.EMBEDDING: "/v1/embeddings", Kind.RERANK: "/v1/rerank"}
 NO_TEMPLATE = "It brings no chat template: the engine's general one is used, and answers may be odd."
 
 
@@ -26,6 +28,7 @@ class Serving(msgspec.Struct, frozen=True):
     loaded: bool  # its memory is taken already, or is being taken
     chosen: bool = False  # it is the default
     device: str | None = None
+    kind: Kind = Kind.CHAT
 
 
 _NOTHING: Mapping[Path, Serving] = MappingProxyType({})
@@ -147,7 +150,7 @@ def _listed(
         return told
     if card is None:
         reason = f"It answers still, but its file cannot be loaded again. {model.reason}"
-        return msgspec.structs.replace(told, kind=Kind.CHAT.value, state=serving.state, reason=reason)
+        return msgspec.structs.replace(told, kind=serving.kind.value, state=serving.state, reason=reason)
     return msgspec.structs.replace(told, state=serving.state, reason=serving.reason)
 
 
@@ -155,6 +158,8 @@ def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:
     notes = []
     if model.card and model.card.kind is not Kind.CHAT:
         notes.append(f"It is {IN_WORDS[model.card.kind]}.")
+        if asked_at := _ASKED_AT.get(model.card.kind):
+            notes.append(f"It is served: programs ask it at {asked_at}.")
     elif model.card and not model.card.template:
         notes.append(NO_TEMPLATE)
     if model.card and model.card.engine:

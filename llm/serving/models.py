@@ -1,4 +1,4 @@
-"""The models: every chat model that can be asked, and which of them are in memory.
+"""The models: every one that can be asked, and which of them are in memory.
 
     load, or somebody asks ─► its line is held ─► room is made ─► loaded ─► the line moves
                                                    └── those used longest ago: drained, unloaded
@@ -28,7 +28,7 @@ from library.errors import (
 )
 from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel
-from llm.model_files.card import CTRANSFORMERS, IN_WORDS, Kind
+from llm.model_files.card import CTRANSFORMERS, IN_WORDS, SERVED, Kind, ModelCard
 from llm.model_files.registry import Registry
 from llm.serving.model_folder import LOOK_S, ModelFolder
 from llm.serving.queue import Load, QueueSettings, Turns
@@ -103,17 +103,19 @@ class Models:
             return self.default
         if name in self._remotes:
             return self._remotes[name]
-        for model in self._registry.chat_models():
+        for model in self._registry.served_models():
             if name in {model.id, model.path}:
                 return self._of_file(model.file)
         for served in self._files.values():  # one whose file has gone meanwhile, or lies elsewhere
             if served.id == name and served.loaded:
                 return served
-        raise ModelNotFound(name, tuple(self.ids()), self.why_not(name))
+        known = tuple(id_ for kind in SERVED for id_ in self.ids(kind))
+        raise ModelNotFound(name, known, self.why_not(name))
 
-    def is_there(self, name: str) -> bool:
-        """Whether a file has that id, though a request may be unable to have it loaded."""
-        return any(model.id == name for model in self._registry.chat_models())
+    def kind_of(self, name: str) -> Kind | None:
+        """Of the file that has that id, though a request may be unable to have it loaded."""
+        files = self._registry.served_models()
+        return next((model.card.kind for model in files if model.id == name and model.card), None)
 
     def why_not(self, name: str) -> str | None:
         """Of a file that is there and cannot be asked: why, as a sentence."""
@@ -123,18 +125,19 @@ class Models:
             return None
         if model.card is None:
             return model.reason
-        return None if model.card.kind is Kind.CHAT else f"It is {IN_WORDS[model.card.kind]}."
+        return None if model.card.kind in SERVED else f"It is {IN_WORDS[model.card.kind]}."
 
     async def look_again(self) -> None:
         """Look through the folder now, for a name that nothing has: its file may have come a moment ago."""
         await self._folder.look_again()
 
-    def ids(self) -> list[str]:
-        """Of all that can be asked, the default first."""
-        files = [model.id for model in self._registry.chat_models()] if self._residence.on_demand else []
-        loaded = [model.id for model in list(self._files.values()) if model.loaded and model.id]
-        default = [self.default.id] if self.default.id else []
-        return list(dict.fromkeys([*default, *self._remotes, *loaded, *files]))
+    def ids(self, kind: Kind = Kind.CHAT) -> list[str]:
+        """Of all of a kind that can be asked; of chat models, the default first."""
+        files = [model.id for model in self._registry.of_kind(kind)] if self._residence.on_demand else []
+        served = [model for model in list(self._files.values()) if model.loaded and model.kind is kind]
+        loaded = [model.id for model in served if model.id]
+        first = [*filter(None, [self.default.id]), *self._remotes] if kind is Kind.CHAT else []
+        return list(dict.fromkeys([*first, *loaded, *files]))
 
     def served(self) -> list[ServedModel]:
         """Those that have been asked for since the start, the default first."""
@@ -210,9 +213,12 @@ class Models:
     def use(self, name: str) -> ServedModel:
         """Begin to make a model the default: it is loaded first, and the former one unloaded after it.
 
-        Until then, and if it cannot be loaded, the former stays. Raises ModelNotFound.
+        Until then, and if it cannot be loaded, the former stays. Raises ModelNotFound,
+        and InvalidRequest for one that does not chat.
         """
         model = self.named(name)
+        if model.kind is not Kind.CHAT:
+            raise InvalidRequest("model", f"cannot be {name!r}: it is {IN_WORDS[model.kind]}.")
         self._begin(self._swap(model))
         return model
 
@@ -232,7 +238,7 @@ class Models:
                     )
                 self._bring(model, insisted=model is self.default, on_request=True)
             case _:
-                raise ModelUnavailable(model.host.reason or f"The chat model {model.id} cannot be asked.")
+                raise ModelUnavailable(model.host.reason or f"The model {model.id} cannot be asked.")
 
     def _bring(
         self, model: ServedModel, *, insisted: bool = False, on_request: bool = False
@@ -263,6 +269,7 @@ class Models:
         model.turns.hold()
         try:
             if not model.loaded:  # else it has its room, and would be counted beside itself
+                self._look_at_kind(model)
                 await self._make_room(model)
             began = self._clock()
             await model.host.start()
@@ -272,8 +279,8 @@ class Models:
             model.problem = str(error)
             log.warning("%s", error)
         except Exception:
-            model.problem = f"The chat model {model.id} could not be loaded: something unforeseen happened."
-            log.exception("A chat model could not be loaded.")
+            model.problem = f"The model {model.id} could not be loaded: something unforeseen happened."
+            log.exception("A model could not be loaded.")
         else:
             model.was_ready, model.ready_at = True, self._clock()
             model.tenure_s = min(TENURE * (model.ready_at - began), _LONGEST_TENURE_S)
@@ -283,6 +290,15 @@ class Models:
         if model.problem is not None:
             model.turns.turn_away(ModelUnavailable(model.problem))
         model.turns.resume()
+
+    def _look_at_kind(self, model: ServedModel) -> None:
+        """A file may have become one of another kind. Raises ModelUnavailable if the default chats no more."""
+        model.kind = self._kind(model.file)
+        if model is self.default and model.kind is not Kind.CHAT:
+            raise ModelUnavailable(
+                f"The model {model.id} does not answer: its file is {IN_WORDS[model.kind]} now. "
+                "Whoever runs Almanac can choose another: `almanac models use NAME`."
+            )
 
     def _brought_no_more(self, model: ServedModel) -> None:
         self._bringing.pop(model, None)
@@ -312,7 +328,7 @@ class Models:
 
     def _too_large(self, model: ServedModel, needs: str) -> ModelUnavailable:
         return ModelUnavailable(
-            f"The chat model {model.id} is not loaded: it is too large. {needs} "
+            f"The model {model.id} is not loaded: it is too large. {needs} "
             f"Whoever runs Almanac can insist: `almanac models load {_typed(model)} --insist`."
         )
 
@@ -329,11 +345,9 @@ class Models:
                     async with asyncio.timeout(_PATIENCE_S):
                         await model.turns.idle()
                 except TimeoutError:
-                    log.warning(
-                        "The chat model %s is unloaded while it answers: that took too long.", model.id
-                    )
+                    log.warning("The model %s is unloaded while it answers: that took too long.", model.id)
             await model.host.stop()
-            log.info("The chat model %s was unloaded.", model.id)
+            log.info("The model %s was unloaded.", model.id)
         finally:
             model.draining = False
         if model.turns.waiting:
@@ -354,7 +368,7 @@ class Models:
                 return
             self.default = model
         self._keep(default=next(iter(self._key(model)), model.id))
-        log.info("The chat model %s answers from now on.", model.id)
+        log.info("The model %s answers from now on.", model.id)
         if former is not model and former.file is not None and former.loaded:
             await self._unload(former)
 
@@ -374,11 +388,9 @@ class Models:
         for file in await self._folder.look():
             served, found = self._files.get(file), self._folder.known.get(file)
             if served is not None and served.host.state is ModelState.READY and not (found and found.card):
-                log.warning(
-                    "The chat model %s stays as it was loaded: its file is gone or broken.", served.id
-                )
+                log.warning("The model %s stays as it was loaded: its file is gone or broken.", served.id)
             elif served is not None and served.host.state in _OF_ANOTHER_FILE:
-                log.info("The chat model %s is loaded anew: its file has changed.", served.id)
+                log.info("The model %s is loaded anew: its file has changed.", served.id)
                 self._begin(self._anew(served))
             elif self.default.state is ModelState.ABSENT and self.default.file is None:
                 self._choose_anew()
@@ -414,7 +426,7 @@ class Models:
                 and model not in self._bringing
                 and unused > longest
             ):
-                log.info("The chat model %s has not been asked for a while.", model.id)
+                log.info("The model %s has not been asked for a while.", model.id)
                 self._begin(self._unload(model))
 
     def _loaded(self) -> list[ServedModel]:
@@ -433,13 +445,21 @@ class Models:
     def _of_file(self, file: Path) -> ServedModel:
         if file not in self._files:
             turns = Turns(self._slots_of(file), self._queue, held=True, clock=self._clock)
-            self._files[file] = ServedModel(self._open_host(file), turns, self._want)
+            self._files[file] = ServedModel(self._open_host(file), turns, self._want, kind=self._kind(file))
         return self._files[file]
 
     def _slots_of(self, file: Path) -> int:
         """Who asks for more than the engine writes at once waits here, where it is told its position."""
-        cards = (model.card for model in self._registry.files() if model.file == file)
-        return 1 if any(card is not None and card.engine == CTRANSFORMERS for card in cards) else self._slots
+        card = self._card(file)
+        return 1 if card is not None and card.engine == CTRANSFORMERS else self._slots
+
+    def _kind(self, file: Path | None) -> Kind:
+        card = self._card(file)
+        return card.kind if card is not None and card.kind in SERVED else Kind.CHAT
+
+    def _card(self, file: Path | None) -> ModelCard | None:
+        """As the last look through the folder found it."""
+        return next((model.card for model in self._registry.files() if model.file == file), None)
 
     def _own(self, name: str) -> ServedModel:
         model = self.named(name)
@@ -448,7 +468,7 @@ class Models:
         return model
 
     def _remembered(self) -> list[ServedModel]:
-        by_path = {model.path: model.file for model in self._registry.chat_models()}
+        by_path = {model.path: model.file for model in self._registry.served_models()}
         return [self._of_file(by_path[path]) for path in self._memory.loaded if path in by_path]
 
     def _key(self, model: ServedModel) -> set[str]:

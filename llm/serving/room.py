@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from library.errors import ModelFileInvalid
-from llm.model_files.card import inspect_chat_model
+from llm.model_files.card import inspect_served
 from llm.model_files.footprint import Footprint, footprint, verdict
 from llm.model_files.free_memory import free_memory, own_memory
 from llm.model_files.registry import Registry
@@ -60,6 +60,6 @@ class Room:
         # A large vocabulary takes a tenth of a second to be read, and everybody waits for it.
         known = (listed.card for listed in self._registry.files() if listed.file == model.file)
         try:
-            return footprint(next(known, None) or inspect_chat_model(model.file), self._registry.slots)
+            return footprint(next(known, None) or inspect_served(model.file), self._registry.slots)
         except ModelFileInvalid:  # said when it is started
             return Footprint(0, 0, 0)

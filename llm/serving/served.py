@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from library.errors import ModelUnavailable
 from llm.engines.model_state import ModelState
+from llm.model_files.card import Kind
 from llm.serving.queue import Place, Priority, Reader, Turns
 
 if TYPE_CHECKING:
@@ -55,8 +56,11 @@ class Host(Protocol):
 class ServedModel:
     """One model that can be asked. All methods belong to one event loop; properties may be read from any thread."""
 
-    def __init__(self, host: Host, turns: Turns, want: Callable[[ServedModel], None]) -> None:
+    def __init__(
+        self, host: Host, turns: Turns, want: Callable[[ServedModel], None], *, kind: Kind = Kind.CHAT
+    ) -> None:
         self.host, self.turns, self._want = host, turns, want
+        self.kind = kind  # what it is asked for
         self.was_ready = False  # ever, since the start
         self.draining = False
         self.ready_at = 0.0  # by the queue's clock
@@ -83,9 +87,9 @@ class ServedModel:
         """Why it cannot be asked at once, as a sentence; None when it can."""
         match self.state:
             case ModelState.DRAINING:
-                return f"The chat model {self.id} is being unloaded once its answers have ended."
+                return f"The model {self.id} is being unloaded once its answers have ended."
             case ModelState.UNLOADED | ModelState.REGISTERED:
-                return self.problem or f"The chat model {self.id} is not loaded."
+                return self.problem or f"The model {self.id} is not loaded."
         return self.host.reason
 
     @property

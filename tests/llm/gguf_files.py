@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable
 
 U32, BOOL, STRING, ARRAY = 4, 7, 8, 9  # types of values
-F32, Q4_1 = 0, 3  # types of tensors
+F32, F16, Q4_1 = 0, 1, 3  # types of tensors
 
 
 def text(value: str) -> bytes:

@@ -372,7 +372,7 @@ def test_nobody_makes_room_for_who_has_left(scene):
 
 def test_room_is_made_without_reading_files_that_are_known(scene, monkeypatch):
     async def play():
-        monkeypatch.setattr(under_test, "inspect_chat_model", lambda file: pytest.fail(f"{file} was read"))
+        monkeypatch.setattr(under_test, "inspect_served", lambda file: pytest.fail(f"{file} was read"))
         async with scene.house() as house:
             await ready(house.default)
             async with house.named("b").turn(Reader("Ann")):

@@ -1,4 +1,4 @@
-"""/v1/embeddings: texts in, unit vectors out, by the model that the library is searched with.
+"""/v1/embeddings: texts in, unit vectors out, by the library's own model or one of the models folder.
 
 Texts go in as they are: a prefix that a model wants before queries or passages
 is the client's to put there, since nobody here knows which of the two it sends.
@@ -7,7 +7,7 @@ is the client's to put there, since nobody here knows which of the two it sends.
 import asyncio
 import base64
 import struct
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, post
@@ -16,15 +16,21 @@ from litestar.params import Body
 from msgspec import Meta
 
 from library.errors import InvalidRequest
+from llm.serving.queue import Reader
+from llm.serving.served import ServedModel
 from search.embedder import BATCH
 from web.api import require_json
-from web.batching import Batching
+from web.batching import Batching, in_turns
 from web.house import House
 from web.leaving import unless_gone
 from web.openai.described import described
-from web.openai.models import ModelKind, asked_model, embedding_model_id
+from web.openai.models import ModelKind, asked_file, asked_model, embedding_model_id
 from web.openai.parameters import TEXTS, ignored, is_tokens, parameters
 from web.openai.shapes import EmbeddingList
+from web.waiting import reader_of
+
+if TYPE_CHECKING:
+    from llm.engines.engine import Engine
 
 _MOST_INPUTS = 2048  # OpenAI's
 
@@ -47,18 +53,19 @@ async def embeddings(
     house, batching = state.house, state.batching
     asked = parameters(data, EmbeddingParameters)
     await asked_model(house, asked.model, ModelKind.EMBEDDING)
+    model = asked_file(house, asked.model, embedding_model_id(house))
     inputs = _inputs(asked.input)
-    dimensions = house.embedder.dimensions
-    if asked.dimensions not in (None, dimensions):
-        raise InvalidRequest(
-            "dimensions", f"must be {dimensions}: a part of this model's vector is no vector of its own."
-        )
-    vectors, count = await unless_gone(request, _embedded(house, batching, inputs))
+    if model is None:
+        _require_whole(asked.dimensions, house.embedder.dimensions)
+        vectors, count = await unless_gone(request, _embedded(house, batching, inputs))
+    else:
+        work = _embedded_by(model, house, reader_of(request), inputs, asked.dimensions)
+        vectors, count = await unless_gone(request, work)
     encoded = map(_base64, vectors) if asked.encoding_format == "base64" else vectors
     return Response(
         {
             "object": "list",
-            "model": embedding_model_id(house),
+            "model": model.id if model else embedding_model_id(house),
             "data": [
                 {"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(encoded)
             ],
@@ -82,6 +89,36 @@ async def _embedded(
             )
     vectors = await batching.run(embedder.embed_tokens, rows, batch=BATCH, precedence=house.precedence)
     return vectors, sum(map(len, rows))
+
+
+async def _embedded_by(
+    model: ServedModel, house: House, reader: Reader, inputs: list[str | _Tokens], dimensions: int | None
+) -> tuple[list[list[float]], int]:
+    async def embedded(engine: "Engine", at: int, text: str | _Tokens) -> tuple[list[float], int]:
+        try:
+            vector, tokens = await engine.embed(text)
+        except InvalidRequest as error:
+            raise _of_one(error, at, len(inputs)) from error
+        _require_whole(dimensions, len(vector))
+        return vector, tokens
+
+    made = await in_turns(
+        embedded, inputs, model=model, reader=reader, batch=BATCH, precedence=house.precedence
+    )
+    return [vector for vector, _ in made], sum(tokens for _, tokens in made)
+
+
+def _of_one(error: InvalidRequest, at: int, of: int) -> InvalidRequest:
+    """The engine was asked for one text, and the client asked for several."""
+    one_of_several = error.parameter == "input" and of > 1
+    return InvalidRequest(f"input[{at}]" if one_of_several else error.parameter, error.problem)
+
+
+def _require_whole(asked: int | None, dimensions: int) -> None:
+    if asked not in (None, dimensions):
+        raise InvalidRequest(
+            "dimensions", f"must be {dimensions}: a part of this model's vector is no vector of its own."
+        )
 
 
 def _inputs(given: object) -> list[str | _Tokens]:

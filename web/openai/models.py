@@ -12,6 +12,8 @@ from litestar.datastructures import State
 from litestar.params import FromPath
 
 from library.errors import InvalidRequest, ModelNotFound
+from llm.model_files.card import Kind
+from llm.serving.served import ServedModel
 from web.house import House
 from web.openai.described import described
 from web.openai.shapes import Model, ModelList
@@ -27,9 +29,12 @@ class ModelKind(enum.StrEnum):
     RERANKING = "is a reranker; ask it at /v1/rerank"
 
 
+_OF_FILES = {Kind.CHAT: ModelKind.CHAT, Kind.EMBEDDING: ModelKind.EMBEDDING, Kind.RERANK: ModelKind.RERANKING}
+
+
 @get("/v1/models", sync_to_thread=True, operation_class=described(None, ModelList))
 def models(state: State) -> dict[str, Any]:
-    """The library as a model, each shelf as a model, the chat models themselves, and those that search with."""
+    """The library as a model, each shelf as a model, the models themselves, and those of the library's search."""
     house: House = state.house
     return {"object": "list", "data": [_model_shape(house, id_) for id_ in _listed(house)]}
 
@@ -56,14 +61,19 @@ async def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind
     if kind is None:
         await house.models.look_again()
         kind = _kind(house, wanted)
-    if kind is None and house.models.is_there(wanted):
-        kind = ModelKind.CHAT
+    if kind is None and (of_file := house.models.kind_of(wanted)) is not None:
+        kind = _OF_FILES[of_file]
     if kind is None:
         known = tuple(id_ for id_, kind in _listed(house).items() if kind in kinds)
         raise ModelNotFound(wanted, known, house.models.why_not(wanted))
     if kind not in kinds:
         raise InvalidRequest("model", f"cannot be {wanted!r} here: that {kind}.")
     return kind
+
+
+def asked_file(house: House, wanted: str, own: str | None) -> ServedModel | None:
+    """The model of the models folder that a request means; None for the library's `own`, which has the name first."""
+    return None if wanted == own else house.models.named(wanted)
 
 
 def shelf_of(model_id: str) -> str | None:
@@ -93,6 +103,9 @@ def _unshelved(house: House) -> dict[str, ModelKind]:
         embedding_model_id(house): ModelKind.EMBEDDING,
         reranker_id(house): ModelKind.RERANKING,
     }
+    for of_file in (Kind.EMBEDDING, Kind.RERANK):
+        for id_ in house.models.ids(of_file):
+            named.setdefault(id_, _OF_FILES[of_file])
     return {id_: kind for id_, kind in named.items() if id_}
 
 
