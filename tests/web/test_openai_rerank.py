@@ -94,9 +94,10 @@ def test_an_unknown_model_is_not_found_and_what_is_ignored_is_named(reranking: A
 
 
 def test_where_there_is_none_a_sentence_says_so(house: Appliance) -> None:
-    status, answer = house.post(RERANK, ASKED)
-    assert status == 400
+    status, answer = house.post(RERANK, {name: given for name, given in ASKED.items() if name != "model"})
+    assert (status, answer["error"]["param"]) == (400, "model")
     assert "search.reranker" in answer["error"]["message"]
+    assert house.post(RERANK, ASKED)[0] == 404
 
 
 def test_a_chat_in_a_house_without_a_chat_model_is_not_found(reranking: Appliance) -> None:
