@@ -81,6 +81,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     size_bytes: int  # of all parts together
     parts: int = 1
     in_one_piece: bool = False  # of one that makes vectors or judges: it reads a text so, or not at all
+    marks_pairs: bool = False  # it was trained with a mark on each token: of which of two texts it is
     engine: str | None = None  # None: the default
     tools: bool = False  # its chat template has a place for tools
 
@@ -128,6 +129,7 @@ def inspect(path: Path) -> ModelCard:
         cache=_cache(first, architecture),
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
+        marks_pairs=first.whole("tokenizer.ggml.token_type_count") > 1,
         in_one_piece=kind is not Kind.CHAT and _reads_whole(first, architecture),
         engine=CTRANSFORMERS if first.text(ENGINE_KEY) == CTRANSFORMERS else None,
         tools=bool(re.search(r"\btools\b", str(first.facts.get(TEMPLATE, "")))),

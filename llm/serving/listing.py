@@ -17,6 +17,10 @@ from llm.model_files.registry import ModelFile, Registry
 
 # Where programs ask those that do not chat.
 _ASKED_AT = {Kind.EMBEDDING: "/v1/embeddings", Kind.RERANK: "/v1/rerank"}
+ROUGH = (
+    "Its scores are rough: the engine leaves out the marks by which it tells the query from the passage. "
+    "As an ONNX model it has them (`search.reranker`)."
+)
 NO_TEMPLATE = "It brings no chat template: the engine's general one is used, and answers may be odd."
 
 
@@ -160,6 +164,8 @@ def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:
         notes.append(f"It is {IN_WORDS[model.card.kind]}.")
         if asked_at := _ASKED_AT.get(model.card.kind):
             notes.append(f"It is served: programs ask it at {asked_at}.")
+        if model.card.kind is Kind.RERANK and model.card.marks_pairs:
+            notes.append(ROUGH)
     elif model.card and not model.card.template:
         notes.append(NO_TEMPLATE)
     if model.card and model.card.engine:

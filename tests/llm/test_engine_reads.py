@@ -156,7 +156,7 @@ def test_a_judge_says_the_same_of_the_same_and_refuses_what_is_too_long(reranker
             assert first == await engine.judge("light the stove", "birch bark")
             assert first[0] != other[0]
             assert (first[1], other[1]) == (7, 6)
-            with pytest.raises(InvalidRequest, match="holds 60\\d tokens together with the query") as caught:
+            with pytest.raises(InvalidRequest, match=r"holds 60\d tokens together with the query") as caught:
                 await engine.judge("light the stove", "water " * 600)
             assert caught.value.parameter == "documents"
 

@@ -8,7 +8,8 @@ import pytest
 from llm.model_files.card import Cache, Kind, ModelCard, inspect
 from llm.model_files.footprint import Fit, Footprint, Slots, footprint, verdict
 from llm.model_files.free_memory import free_memory
-from tests.places import chat_model
+from tests.llm.minilm_gguf import write_embedder
+from tests.places import chat_model, embedding_model
 
 MIB, GIB = 2**20, 2**30
 
@@ -73,6 +74,26 @@ def test_the_starter_model_needs_what_was_measured():
     """docs/experiments.md: 535 MiB resident with two full slots of 8,192."""
     needs = footprint(inspect(chat_model()), Slots(context_tokens=8192, parallel=2)).total
     assert 535 * MIB < needs < 1.15 * 535 * MIB
+
+
+@pytest.mark.models
+def test_one_that_makes_vectors_needs_what_was_measured(tmp_path):
+    """docs/decisions/0027: 178 MiB resident with a whole text of 512 in hand, 391 of 2,048."""
+    card = inspect(write_embedder(tmp_path / "reads.gguf", embedding_model()))
+    assert card.in_one_piece
+    needs = footprint(card, Slots(4096, 2, prompt_cache_bytes=GIB))  # which is for chats
+    assert needs.cache == 0
+    assert 178 * MIB < needs.total < 1.15 * 178 * MIB
+    longer = footprint(msgspec.structs.replace(card, context_tokens=2048), Slots(4096, 2))
+    assert 391 * MIB < longer.total < 1.25 * 391 * MIB
+
+
+def test_a_chat_models_architecture_that_makes_vectors_needs_more_than_chatting():
+    vectors = msgspec.structs.replace(EIGHT, kind=Kind.EMBEDDING)
+    more = footprint(vectors, Slots(4096, 2)).working - footprint(EIGHT, Slots(4096, 2)).working
+    assert more == 2 * 4 * 512 * EIGHT.vocabulary
+    whole = footprint(msgspec.structs.replace(vectors, in_one_piece=True), Slots(4096, 2))
+    assert whole.working > 7 * footprint(vectors, Slots(4096, 2)).working
 
 
 # --- what is free ---------------------------------------------------------------------------------

@@ -13,13 +13,17 @@ import pytest
 from library.errors import InvalidRequest, ModelNotFound, ModelUnavailable
 from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel, RemoteSettings
+from llm.model_files.card import Kind
 from llm.model_files.registry import Registry
 from llm.serving import room as under_test
 from llm.serving.models import Models
 from llm.serving.queue import QueueSettings, Reader
 from llm.serving.room import Residence
 from llm.serving.served import ServedModel
-from tests.llm.gguf_files import WHOLE
+from tests.llm.gguf_files import WHOLE, counted, gguf, said
+
+EMBEDDING = gguf([said("general.architecture", "bert"), counted("bert.pooling_type", 1)])
+RERANK = gguf([said("general.architecture", "bert"), counted("bert.pooling_type", 4)])
 
 
 class FakeHost:
@@ -497,6 +501,57 @@ def test_what_was_loaded_by_hand_is_loaded_again_at_the_next_start(tmp_path):
         async with scene.house() as house:
             await ready(house.named("b"))
             assert house.named("c").state is ModelState.REGISTERED
+
+    run(play)
+
+
+def test_models_of_other_kinds_are_kept_like_any_and_never_answer(tmp_path):
+    scene = Scene(tmp_path, at_once=2)
+    for name, file in (("a", WHOLE), ("reads", EMBEDDING), ("judges", RERANK)):
+        scene.put(name).write_bytes(file)
+    scene.registry.look()
+
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            assert (house.ids(), house.ids(Kind.EMBEDDING), house.ids(Kind.RERANK)) == (
+                ["a"],
+                ["reads"],
+                ["judges"],
+            )
+            for name in ("reads", "judges"):
+                assert house.why_not(name) is None
+                async with house.named(name).turn(Reader("Ann")) as engine:
+                    assert engine == name
+                with pytest.raises(InvalidRequest, match=r"cannot be .*: it is "):
+                    house.use(name)
+            assert house.default.id == "a"
+            assert scene.events == ["loaded a", "loaded reads", "stopped a", "loaded judges"]
+            house.bring("reads")
+            with pytest.raises(ModelNotFound, match="Known models: a, reads, judges"):
+                house.named("nonsuch")
+        async with scene.house() as house:  # loaded by hand, so at every start
+            await ready(house.named("reads"))
+
+    run(play)
+
+
+def test_a_default_that_becomes_one_of_another_kind_answers_no_more(scene):
+    async def play():
+        async with scene.house() as house:
+            await ready(house.default)
+            scene.put("a").write_bytes(EMBEDDING)
+            os.utime(scene.folder / "a.gguf", (time.time() - 30,) * 2)
+            await house._look()
+            await until(lambda: house.default.problem is not None)
+            assert house.default.state is ModelState.UNLOADED
+            with pytest.raises(ModelUnavailable, match="its file is an embedding model"):
+                async with house.default.turn(Reader("Ann")):
+                    pass
+            house.use("b")
+            await until(lambda: house.default.id == "b")
+            async with house.named("a").turn(Reader("Ann")):  # of vectors, now
+                assert house.named("a").kind is Kind.EMBEDDING
 
     run(play)
 

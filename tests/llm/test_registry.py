@@ -302,6 +302,7 @@ def test_the_listing_says_what_each_is(folder):
     }
     assert "brings no chat template" in told["a"].notes[0]
     assert "embedding model" in told["b"].notes[0]
+    assert "/v1/embeddings" in told["b"].notes[1]
     assert (told["c"].kind, told["c"].state, told["c"].memory) == (None, "unusable", None)
     assert (told["d"].kind, told["d"].state, told["d"].chosen) == (Kind.CHAT, "ready", True)
     assert (told["a"].chosen, told["a"].state) == (False, "registered")
