@@ -16,6 +16,7 @@ from tests.places import SHARED_DATA, shared_data
 # Every field that is sent on purpose and that OpenAI's description does not know, and what it is for.
 EXTENSIONS = {
     "almanac": "of library models: what kind of answer it is, its sources, its notices",
+    "kind": "of a model: what it is asked for",
     "n": "of a citation: the number that stands in the text",
     "document_id": "of a citation: whence it is",
     "passage_id": "of a citation: whence it is",

@@ -197,6 +197,9 @@ def test_without_a_name_the_librarys_own_is_meant(house: Appliance) -> None:
 
 
 def test_they_are_listed_and_chatted_with_by_nobody(house: Appliance, client: openai.OpenAI) -> None:
+    kinds = {model.id: model.kind for model in client.models.list()}  # type: ignore[attr-defined]
+    assert (kinds["reads"], kinds["judges"], kinds["talks"]) == ("embedding", "rerank", "chat")
+    assert kinds["almanac"] == "library"
     ids = [model.id for model in client.models.list()]
     assert ids.count("reads") == ids.count("judges") == 1
     assert "adds" not in ids

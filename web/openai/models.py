@@ -29,6 +29,12 @@ class ModelKind(enum.StrEnum):
     RERANKING = "is a reranker; ask it at /v1/rerank"
 
 
+_KINDS = {
+    ModelKind.LIBRARY: "library",
+    ModelKind.CHAT: Kind.CHAT.value,
+    ModelKind.EMBEDDING: Kind.EMBEDDING.value,
+    ModelKind.RERANKING: Kind.RERANK.value,
+}
 _OF_FILES = {Kind.CHAT: ModelKind.CHAT, Kind.EMBEDDING: ModelKind.EMBEDDING, Kind.RERANK: ModelKind.RERANKING}
 
 
@@ -36,7 +42,10 @@ _OF_FILES = {Kind.CHAT: ModelKind.CHAT, Kind.EMBEDDING: ModelKind.EMBEDDING, Kin
 def models(state: State) -> dict[str, Any]:
     """The library as a model, each shelf as a model, the models themselves, and those of the library's search."""
     house: House = state.house
-    return {"object": "list", "data": [_model_shape(house, id_) for id_ in _listed(house)]}
+    return {
+        "object": "list",
+        "data": [_model_shape(house, id_, kind) for id_, kind in _listed(house).items()],
+    }
 
 
 @get("/v1/models/{model_id:path}", sync_to_thread=True, operation_class=described(None, Model))
@@ -46,7 +55,7 @@ def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     wanted, known = model_id.lstrip("/"), _listed(house)
     if wanted not in known:
         raise ModelNotFound(wanted, tuple(known))
-    return _model_shape(house, wanted)
+    return _model_shape(house, wanted, known[wanted])
 
 
 async def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind:
@@ -115,5 +124,11 @@ def _listed(house: House) -> dict[str, ModelKind]:
     return {LIBRARIAN: ModelKind.LIBRARY} | shelves | _unshelved(house)
 
 
-def _model_shape(house: House, id_: str) -> dict[str, Any]:
-    return {"id": id_, "object": "model", "created": int(house.started_at.timestamp()), "owned_by": "almanac"}
+def _model_shape(house: House, id_: str, kind: ModelKind) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "object": "model",
+        "created": int(house.started_at.timestamp()),
+        "owned_by": "almanac",
+        "kind": _KINDS[kind],
+    }

@@ -49,6 +49,7 @@ class Model(Shape, frozen=True):
     object: Literal["model"]
     created: int
     owned_by: str
+    kind: Literal["library", "chat", "embedding", "rerank"]
 
 
 class ModelList(Shape, frozen=True):
