@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
 from llm.engines.gathered import Gathered
-from llm.engines.refusals import GONE, SCORES, STOPPED, TEXT, VECTORS, fault_of, refuse, sentence, translated
+from llm.engines.refusals import SCORES, TEXT, VECTORS, fault_of, refuse, sentence
 from llm.engines.spoken import Hearing, Spoken
 from llm.engines.transport import SocketTransport
 
@@ -191,7 +191,7 @@ class Engine:
         ):
             if response.status_code != 200:
                 await response.aread()
-                refuse(response, path)
+                refuse(response.status_code, response.content, path)
             events = _Events()
             async for piece in response.aiter_raw():
                 batch: list[bytes] = []
@@ -208,7 +208,7 @@ class Engine:
                     raise ModelFailed(sentence(fault_of(fault).message))
                 if ended:
                     return
-        raise ModelFailed(STOPPED)
+        raise ModelFailed(_STOPPED)
 
     async def embed(self, text: str | list[int]) -> tuple[list[float], int]:
         """The vector of one text, of length 1, and how many tokens it was; of one who makes vectors.
@@ -301,7 +301,7 @@ class Engine:
         async with self._speaking():
             response = await self._client.post(path, content=self._encoded(body))
         if response.status_code != 200:
-            refuse(response, path)
+            refuse(response.status_code, response.content, path)
         return response.content
 
     def _encoded(self, body: dict[str, Any]) -> bytes:
@@ -311,7 +311,7 @@ class Engine:
     async def _speaking(self) -> AsyncGenerator[None, None]:
         """The one place where the vendor's errors become ours."""
         if self._closed:
-            raise ModelUnavailable(GONE)
+            raise ModelUnavailable(_GONE)
         try:
             yield
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -334,6 +334,25 @@ class _Events:
         if len(self._tail) > _MAX_EVENT_BYTES:
             raise ModelFailed("The model's engine sent what is no stream of events. Restart it.")
         return [event[5:].lstrip() for event in events if event.startswith(b"data:")]
+
+
+_STOPPED = "The model stopped while it was answering. Ask again in a moment."
+_GONE = "The model is not running at the moment. Ask again in a moment."
+
+
+def translated(error: Exception) -> AlmanacError:
+    """What a transport error means here, most specific first."""
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return ModelUnavailable(_GONE)
+        case httpx.ReadTimeout() | httpx.WriteTimeout():
+            return ModelFailed(
+                "The model has said nothing for too long. Ask for less at once, or restart it."
+            )
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.ProxyError():
+            return ModelUnavailable(f"The model's address cannot be used: {error}.")
+        case _:  # ReadError, WriteError, CloseError, RemoteProtocolError, ...: broken in the middle
+            return ModelFailed(_STOPPED)
 
 
 def _guessed_tokens(text: str) -> int:

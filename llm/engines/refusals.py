@@ -1,17 +1,16 @@
 """Refusals: what an engine's error means here.
 
-Knows the sentences of llama.cpp's server and what its client library raises;
-asks nobody. Its hard rule: what is the asker's mistake is InvalidRequest, with
-the parameter's name, and everything else says what to do about it.
+Knows the sentences of llama.cpp's server, and no transport. Its hard rule: what
+is the asker's mistake is InvalidRequest, with the parameter's name, and
+everything else says what to do about it.
 """
 
 import re
 from typing import NoReturn
 
-import httpx
 import msgspec
 
-from library.errors import AlmanacError, InvalidRequest, ModelFailed, ModelUnavailable
+from library.errors import InvalidRequest, ModelFailed, ModelUnavailable
 
 TEXT, VECTORS, SCORES = "/v1/completions", "/v1/embeddings", "/v1/rerank"
 _ASKED_IN = {TEXT: "prompt", VECTORS: "input", SCORES: "documents"}  # otherwise in messages
@@ -30,25 +29,6 @@ class _Refusal(msgspec.Struct):
     error: _Fault
 
 
-STOPPED = "The model stopped while it was answering. Ask again in a moment."
-GONE = "The model is not running at the moment. Ask again in a moment."
-
-
-def translated(error: Exception) -> AlmanacError:
-    """What a transport error means here, most specific first."""
-    match error:
-        case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.PoolTimeout():
-            return ModelUnavailable(GONE)
-        case httpx.ReadTimeout() | httpx.WriteTimeout():
-            return ModelFailed(
-                "The model has said nothing for too long. Ask for less at once, or restart it."
-            )
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.ProxyError():
-            return ModelUnavailable(f"The model's address cannot be used: {error}.")
-        case _:  # ReadError, WriteError, CloseError, RemoteProtocolError, ...: broken in the middle
-            return ModelFailed(STOPPED)
-
-
 # What llama-server calls its own fault (500), and what its sentences are about.
 _ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
 _NAMED_SO = {
@@ -63,9 +43,9 @@ _NAMED_SO = {
 _TOO_LONG = re.compile(r"input \((\d+) tokens\) is (?:too large to process|larger than)\D*(\d+)")
 
 
-def refuse(response: httpx.Response, path: str) -> NoReturn:
+def refuse(status: int, body: bytes, path: str) -> NoReturn:
     """An answer other than 200, as an error of ours."""
-    fault, asked_in = fault_of(response.content), _ASKED_IN.get(path, "messages")
+    fault, asked_in = fault_of(body), _ASKED_IN.get(path, "messages")
     if path in {VECTORS, SCORES}:
         _refuse_to_read(fault, path)
     if fault.type == "exceed_context_size_error":
@@ -74,7 +54,6 @@ def refuse(response: httpx.Response, path: str) -> NoReturn:
             f"hold {fault.n_prompt_tokens} tokens and the model's context {fault.n_ctx}. "
             "Shorten them, or raise `llm.context_tokens`.",
         )
-    status = response.status_code
     match 400 if status == 500 and fault.message.startswith(_ASKERS_MISTAKES) else status:
         case 400 | 413 | 422:
             # "Field 'temperature': type must be number", "'messages' is required"

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from library.errors import AlmanacError, InvalidRequest, ModelError, ModelFailed, ModelUnavailable
-from llm.engines.engine import Engine, _Events
-from llm.engines.refusals import translated
+from llm.engines.engine import Engine, _Events, translated
 from llm.engines.supervisor import ModelSettings, Supervisor
 from tests.llm.fake_engine_server import HEAD, answering, refusal
 from tests.places import chat_model

@@ -163,4 +163,4 @@ def test_the_library_answers_when_its_model_was_unloaded_or_cannot_be_loaded_aga
         tmp_path, models=tmp_path / "models", ready=False, settings="[llm]\non_demand = false"
     ) as house:
         unloaded(house)
-        quoted(house, "The chat model a is not loaded.")
+        quoted(house, "The model a is not loaded.")
