@@ -124,4 +124,5 @@ def _serving(models: Models, model: ServedModel) -> Serving:
         loaded=model.loaded,
         chosen=model is models.default,
         device=model.host.device,
+        eyes=model.host.eyes if model.loaded else None,
     )

@@ -309,13 +309,15 @@ def translated(error: Exception) -> AlmanacError:
 
 
 # What llama-server calls its own fault (500), and what its sentences are about.
-_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
+_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format", "image input is not supported")
 _NAMED_SO = {
     "JSON schema": "response_format",
     "parse grammar": "grammar",
     "Prompt contains invalid tokens": "prompt",
     "Failed to parse messages": "messages",
     "Unknown reasoning format": "reasoning_format",
+    "image input is not supported": "messages",
+    "Failed to load image": "messages",
 }
 
 

@@ -29,6 +29,7 @@ from library.errors import (
 from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel
 from llm.model_files.card import CTRANSFORMERS, IN_WORDS, Kind
+from llm.model_files.eyes import Eyes
 from llm.model_files.registry import Registry
 from llm.serving.model_folder import LOOK_S, ModelFolder
 from llm.serving.queue import Load, QueueSettings, Turns
@@ -115,6 +116,9 @@ class Models:
         """Whether a file has that id, though a request may be unable to have it loaded."""
         return any(model.id == name for model in self._registry.chat_models())
 
+    def is_remote(self, name: str) -> bool:
+        return name in self._remotes
+
     def why_not(self, name: str) -> str | None:
         """Of a file that is there and cannot be asked: why, as a sentence."""
         try:
@@ -135,6 +139,17 @@ class Models:
         loaded = [model.id for model in list(self._files.values()) if model.loaded and model.id]
         default = [self.default.id] if self.default.id else []
         return list(dict.fromkeys([*default, *self._remotes, *loaded, *files]))
+
+    def eyes(self, file: Path) -> Eyes:
+        """What the model of a file sees with; of one that is loaded, what it was loaded with."""
+        served = self._files.get(file)
+        return (served.host.eyes if served and served.loaded else None) or self._registry.eyes(file)
+
+    def seeing(self) -> list[str]:
+        """Ids of those that see pictures; of those on other machines that is not known."""
+        known = set(self.ids())
+        files = self._registry.chat_models()
+        return [model.id for model in files if model.id in known and self.eyes(model.file).see]
 
     def served(self) -> list[ServedModel]:
         """Those that have been asked for since the start, the default first."""
@@ -371,7 +386,11 @@ class Models:
 
     async def _look(self) -> None:
         """Take note of model files that came, changed or went."""
-        for file in await self._folder.look():
+        settled = await self._folder.look()
+        for other in self._seeing_otherwise(settled):
+            log.info("The chat model %s is loaded anew: the projector beside it has changed.", other.id)
+            self._begin(self._anew(other))
+        for file in settled:
             served, found = self._files.get(file), self._folder.known.get(file)
             if served is not None and served.host.state is ModelState.READY and not (found and found.card):
                 log.warning(
@@ -393,6 +412,19 @@ class Models:
                 and not file.exists()
             ):
                 del self._files[file]
+
+    def _seeing_otherwise(self, settled: Sequence[Path]) -> list[ServedModel]:
+        """Those that are loaded, and beside which a projector came, changed or went."""
+        folders = {file.parent for file in settled}
+        return [
+            served
+            for file, served in self._files.items()
+            if served.host.state is ModelState.READY
+            and file.parent in folders
+            and file not in settled
+            and served.host.eyes is not None
+            and served.host.eyes.projector != self._registry.eyes(file).projector
+        ]
 
     def _choose_anew(self) -> None:
         with suppress(ConfigurationError, ModelFileInvalid):  # the one that is configured is gone, or broken

@@ -30,7 +30,7 @@ class FakeHost:
         self.state = ModelState.STOPPED if file else ModelState.ABSENT
         self.reason: str | None = "nothing here" if file is None else None
         self.settled = asyncio.Event()
-        self.device, self.pid = None, None
+        self.device, self.pid, self.eyes = None, None, None
         self._events, self._failing = events, failing
 
     def engine(self) -> Any:

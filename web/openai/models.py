@@ -5,6 +5,7 @@ at the wrong one is told the right one.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import get
@@ -31,7 +32,8 @@ class ModelKind(enum.StrEnum):
 def models(state: State) -> dict[str, Any]:
     """The library as a model, each shelf as a model, the chat models themselves, and those that search with."""
     house: House = state.house
-    return {"object": "list", "data": [_model_shape(house, id_) for id_ in _listed(house)]}
+    seeing = house.models.seeing()
+    return {"object": "list", "data": [_model_shape(house, id_, seeing) for id_ in _listed(house)]}
 
 
 @get("/v1/models/{model_id:path}", sync_to_thread=True, operation_class=described(None, Model))
@@ -41,7 +43,7 @@ def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     wanted, known = model_id.lstrip("/"), _listed(house)
     if wanted not in known:
         raise ModelNotFound(wanted, tuple(known))
-    return _model_shape(house, wanted)
+    return _model_shape(house, wanted, house.models.seeing())
 
 
 async def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind:
@@ -102,5 +104,8 @@ def _listed(house: House) -> dict[str, ModelKind]:
     return {LIBRARIAN: ModelKind.LIBRARY} | shelves | _unshelved(house)
 
 
-def _model_shape(house: House, id_: str) -> dict[str, Any]:
-    return {"id": id_, "object": "model", "created": int(house.started_at.timestamp()), "owned_by": "almanac"}
+def _model_shape(house: House, id_: str, seeing: Sequence[str]) -> dict[str, Any]:
+    told = {"id": id_, "object": "model", "created": int(house.started_at.timestamp()), "owned_by": "almanac"}
+    if house.models.is_remote(id_):
+        return told
+    return told | {"input_modalities": ["text", "image"] if id_ in seeing else ["text"]}

@@ -49,6 +49,10 @@ class Model(Shape, frozen=True):
     object: Literal["model"]
     created: int
     owned_by: str
+    input_modalities: Annotated[
+        tuple[Literal["text", "image"], ...] | UnsetType,
+        Meta(description=f"{_OURS}what it can be asked with; absent where only another machine knows."),
+    ] = UNSET
 
 
 class ModelList(Shape, frozen=True):
