@@ -27,11 +27,11 @@ from web.openai.library import LibraryText
 from web.openai.messages import Picture, check_messages, question, spoken
 from web.openai.models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai.parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
-from web.openai.pictures import details, look_at, refuse_pictures
+from web.openai.pictures import details, look_at, refuse_pictures, require_moderate
 from web.openai.shapes import ChatChunk, ChatCompletion
 from web.openai.tool_chat import with_tools, without_tools
 from web.openai.tools import offer
-from web.problems import failed_problem, failed_status, openai_error
+from web.problems import LARGEST_WITH_PICTURES_BYTES, failed_problem, failed_status, openai_error
 from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
 
@@ -70,6 +70,7 @@ _IGNORED = (
 @post(
     "/v1/chat/completions",
     status_code=200,
+    request_max_body_size=LARGEST_WITH_PICTURES_BYTES,
     operation_class=described(
         ChatParameters, ChatCompletion, ChatChunk, ignored=_IGNORED, refused=tuple(_REFUSED)
     ),
@@ -79,6 +80,7 @@ async def chat_completions(
 ) -> Response[Any]:
     """A chat completion, streamed or whole."""
     require_json(request)
+    await require_moderate(request)
     house: House = state.house
     asked = parameters(data, ChatParameters)
     pictures = check_messages(asked.messages)

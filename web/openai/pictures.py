@@ -12,12 +12,17 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from ingest.render.pictures import stated
 from library.errors import InvalidRequest
 from llm.serving.served import ServedModel
 from web.house import House
 from web.openai.messages import CHAT_PICTURE, Picture
+from web.problems import LARGEST_BODY_BYTES
 
 MOST_PICTURES = 16
 MOST_PIXELS = 24_000_000  # of all pictures of a request: each is unpacked to three bytes a pixel
@@ -27,10 +32,20 @@ MOST_SCANS = 64  # of a JPEG: each is a walk over the whole picture; photographs
 _READ = ("image/png", "image/jpeg", "image/gif", "image/bmp")
 _READ_IN_WORDS = "PNG, JPEG, GIF or BMP"
 _URL = re.compile(r"data:image/[A-Za-z0-9.+-]{1,40};base64,")
+_SENT = re.compile(rb'"data:image/[A-Za-z0-9.+\\/-]{1,40};base64,[A-Za-z0-9+/=\\]*"')  # within a body
 _BMP_HEADERS = {12: "<HH", 40: "<ii", 56: "<ii", 108: "<ii", 124: "<ii"}  # bytes -> how it states its size
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its type of colour
 _PNG_HEAD = 33  # bytes, up to the end of the first chunk
 _PIECE = 64 * 1024
+
+
+async def require_moderate(request: Request[Any, Any, Any]) -> None:
+    """Raises RequestEntityTooLarge for a body that is too long without its pictures."""
+    body = await request.body()
+    if len(body) > LARGEST_BODY_BYTES:
+        pictures = sum(found.end() - found.start() for found in _SENT.finditer(body))
+        if len(body) - pictures > LARGEST_BODY_BYTES:
+            raise RequestEntityTooLarge
 
 
 async def look_at(house: House, model: ServedModel, pictures: Sequence[Picture], parameter: str) -> None:

@@ -26,13 +26,13 @@ from web.openai.library import LibraryText
 from web.openai.messages import Message, question
 from web.openai.models import ModelKind, asked_model, shelf_of
 from web.openai.parameters import ignored, parameters, refuse
-from web.openai.pictures import details, look_at, refuse_pictures
+from web.openai.pictures import details, look_at, refuse_pictures, require_moderate
 from web.openai.response_events import ResponseWritten, WrittenEvent
 from web.openai.response_parameters import REFUSED, ResponseParameters, input_messages
 from web.openai.response_shapes import ResponseAnswer, ResponseEvent
 from web.openai.response_tools import Conversation, conversation
 from web.openai.tools import asks_library
-from web.problems import failed_problem
+from web.problems import LARGEST_WITH_PICTURES_BYTES, failed_problem
 from web.repeated import events as repeated_events
 from web.repeated import repeat_of
 from web.waiting import comment, reader_of
@@ -41,6 +41,7 @@ from web.waiting import comment, reader_of
 @post(
     "/v1/responses",
     status_code=200,
+    request_max_body_size=LARGEST_WITH_PICTURES_BYTES,
     operation_class=described(ResponseParameters, ResponseAnswer, ResponseEvent, refused=tuple(REFUSED)),
 )
 async def responses(
@@ -48,6 +49,7 @@ async def responses(
 ) -> Response[Any]:
     """A response, streamed or whole."""
     require_json(request)
+    await require_moderate(request)
     house: House = state.house
     asked = parameters(data, ResponseParameters)
     refuse(data, REFUSED)
