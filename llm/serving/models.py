@@ -415,16 +415,14 @@ class Models:
 
     def _seeing_otherwise(self, settled: Sequence[Path]) -> list[ServedModel]:
         """Those that are loaded, and beside which a projector came, changed or went."""
-        folders = {file.parent for file in settled}
-        return [
-            served
-            for file, served in self._files.items()
-            if served.host.state is ModelState.READY
-            and file.parent in folders
-            and file not in settled
-            and served.host.eyes is not None
-            and served.host.eyes.projector != self._registry.eyes(file).projector
-        ]
+        found = []
+        for file, served in self._files.items():
+            eyes, now = served.host.eyes, self._registry.eyes(file).projector
+            if served.host.state is ModelState.READY and eyes is not None and eyes.projector != now:
+                concerned = {file, *(one.file for one in (eyes.projector, now) if one is not None)}
+                if file not in settled and not concerned & self._folder.unsettled:
+                    found.append(served)
+        return found
 
     def _choose_anew(self) -> None:
         with suppress(ConfigurationError, ModelFileInvalid):  # the one that is configured is gone, or broken
