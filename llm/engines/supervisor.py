@@ -255,7 +255,7 @@ class Supervisor:
                 return _Ended(self._blinded(worker.why()), 0, blinded=True)
             if self._may_do_without_gpu(outcome):
                 log.warning("%s It is tried again without the GPU, and will be slower.", reason)
-                self._gpu_layers = 0
+                self._gpu_layers, self._eyes = 0, self._look_for_eyes()  # which may have been innocent
                 return _Ended(reason, 0)
             return _Ended(reason, 0, final=first and isinstance(outcome, Refused))
         engine = Engine.on_socket(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm.engines.supervisor import ModelSettings, Supervisor
-from llm.model_files.card import Kind, inspect
+from llm.model_files.card import CTRANSFORMERS, ENGINE_KEY, Kind, inspect
 from llm.model_files.eyes import Eyes
 from llm.model_files.footprint import Slots, footprint
 from llm.model_files.registry import Registry
@@ -129,6 +129,17 @@ def test_early_files_say_another_width_than_they_have(folder: Folder) -> None:
 
     folder.put("mmproj-model-f16", tiny_eyes(WIDTH, clips))
     assert folder.seen_with(model)
+
+
+def test_the_second_engine_sees_nothing(folder: Folder) -> None:
+    def for_it(said_of: Keys, _: Shapes) -> None:
+        said_of[ENGINE_KEY] = said(ENGINE_KEY, CTRANSFORMERS)
+
+    model = folder.put("lamp-7b", tiny_llama(change=for_it))
+    folder.put("mmproj-lamp-7b", tiny_eyes(WIDTH))
+    assert folder.eyes(model) == Eyes(
+        trouble="It sees no pictures: the engine ctransformers has no use for mmproj-lamp-7b.gguf."
+    )
 
 
 def test_a_projector_needs_memory_too(folder: Folder) -> None:

@@ -7,6 +7,8 @@ is not the same, and that whatever else is sent in its place is refused in words
 """
 
 import base64
+import contextlib
+import http.client
 import json
 import math
 import os
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
@@ -430,6 +433,40 @@ def worker_pid(house: Appliance) -> int:
         and chat_model().name in Path(f"/proc/{pid}/maps").read_text()
     ]
     return found
+
+
+@models
+def test_a_model_on_another_machine_is_shown_them_and_refuses_them_itself(
+    seeing: Appliance, tmp_path: Path
+) -> None:
+    remotes = "".join(
+        f'[[llm.remotes]]\nname = "far-{name}"\nurl = "{seeing.url}"\nmodel = "{name}"\n'
+        for name in (STARTER, BLIND)
+    )
+    with running(tmp_path, models=None, settings=remotes, ready=False) as house:
+        house.until(lambda: house.get("/status")[1]["model"]["state"] == "ready")
+        (far, _) = [one for one in house.get("/v1/models")[1]["data"] if one["id"].startswith("far-")]
+        assert "input_modalities" not in far
+        words = prompt_tokens(house, model=f"far-{STARTER}", messages=shown())
+        asked = {"model": f"far-{STARTER}", "messages": shown(data_url(RED))}
+        assert prompt_tokens(house, **asked) == words + TOKENS
+        status, answer = house.post(CHAT, asked | {"model": f"far-{BLIND}"})
+        assert status == 400
+        assert "does not see" in answer["error"]["message"]
+        status, answer = house.post(CHAT, asked | {"messages": shown("http://a/b")})
+        assert (status, answer["error"]["param"]) == (400, "messages[0].content[1].image_url.url")
+
+
+@models
+def test_who_leaves_while_a_picture_is_looked_at_frees_the_slot(seeing: Appliance) -> None:
+    connection = http.client.HTTPConnection(urlsplit(seeing.url).netloc, timeout=60)
+    asked = {"model": STARTER, "messages": shown(data_url(RED)), "stream": True, "ignore_eos": True}
+    for _ in range(4):  # twice as many as there are slots
+        with contextlib.closing(connection):
+            connection.request("POST", CHAT, json.dumps(asked), {"content-type": "application/json"})
+            assert connection.getresponse().read(1)
+    Appliance.until(lambda: not seeing.get("/status")[1]["model"]["queue"]["running"], 20)
+    assert prompt_tokens(seeing, messages=shown(data_url(BLUE)))
 
 
 @models

@@ -140,7 +140,8 @@ def _picture(part: dict[str, Any], where: str, kind: str) -> Picture:
     url = holder.get("url" if kind == CHAT_PICTURE else "image_url") if isinstance(holder, dict) else None
     if not isinstance(url, str):
         raise InvalidRequest(named, "must be a string: a data URL with the picture in it.")
-    detail = holder.get("detail") or "auto"
+    detail = holder.get("detail")
+    detail = "auto" if detail is None else detail
     if detail not in DETAILS:
         raise InvalidRequest(f"{named.removesuffix('.url')}.detail", f"must be one of {', '.join(DETAILS)}.")
     return Picture(where, named, url, detail)
