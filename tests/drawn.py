@@ -21,9 +21,14 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def jpeg(
-    width: int = 16, height: int = 16, *, dark: bool = False, stated: tuple[int, int] | None = None
+    width: int = 16,
+    height: int = 16,
+    *,
+    dark: bool = False,
+    stated: tuple[int, int] | None = None,
+    scans: int = 1,
 ) -> bytes:
-    """Grey, as a baseline JPEG in which every block has its mean and nothing else."""
+    """Grey, as a baseline JPEG in which every block has its mean and nothing else, said `scans` times over."""
     blocks = -(-width // 8) * -(-height // 8)
     # The codes: 00 for "as bright as the last block", 01 for "by seven bits otherwise", 0 for "nothing more".
     first = "01" + ("0000001" if dark else "1111110") + "0"
@@ -37,8 +42,7 @@ def jpeg(
         + _segment(0xC0, struct.pack(">BHHB", 8, said_height, said_width, 1) + b"\x01\x11\0")
         + _segment(0xC4, b"\0" + bytes([0, 2] + [0] * 14) + b"\x00\x07")
         + _segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\x00")
-        + _segment(0xDA, b"\x01\x01\0\0\x3f\0")
-        + scan
+        + (_segment(0xDA, b"\x01\x01\0\0\x3f\0") + scan) * scans
         + b"\xff\xd9"
     )
 

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -319,7 +320,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "a photograph of a thousand scans",
-        {"url": data_url(jpeg() + b"\xff\xda" * 1000, "jpeg")},
+        {"url": data_url(jpeg(scans=1000), "jpeg")},
         ".image_url.url",
     ),
     ("no URL", {}, ".image_url.url"),
@@ -528,9 +529,28 @@ def test_a_whole_picture_of_any_shape_passes(width: int, height: int, interlaced
 
 
 def test_a_photograph_may_have_some_scans_and_not_any_number() -> None:
-    check_pictures([picture_of(jpeg() + b"\xff\xda" * (MOST_SCANS - 1))])
-    with pytest.raises(InvalidRequest):
-        check_pictures([picture_of(jpeg() + b"\xff\xda" * MOST_SCANS)])
+    check_pictures([picture_of(jpeg(scans=MOST_SCANS))])
+    for hostile in (jpeg(scans=MOST_SCANS + 1), jpeg()[:2] + b"\xff\xe0\0\2" * 5_000 + jpeg()[2:]):
+        with pytest.raises(InvalidRequest, match="far more than a picture"):
+            check_pictures([picture_of(hostile)])
+
+
+def test_what_hangs_behind_a_photograph_is_not_its_matter() -> None:
+    """Telephones put a film there, and another picture."""
+    film = random.Random(2).randbytes(2**20) + b"\xff\xda" * 1000
+    check_pictures([picture_of(jpeg() + film)])
+    thumbnail = b"\xff\xe1" + (2 + len(jpeg(scans=99))).to_bytes(2, "big") + jpeg(scans=99)
+    check_pictures([picture_of(jpeg()[:2] + thumbnail + jpeg()[2:])])
+
+
+@pytest.mark.parametrize(
+    "endless", [b"\xff\xd8\xff" + b"\xff" * 4_000_000, b"\xff\xd8" + b"\xff\xd0" * 2_000_000]
+)
+def test_what_never_says_its_size_is_soon_given_up(endless: bytes) -> None:
+    began = time.monotonic()
+    with pytest.raises(InvalidRequest, match="none that can be read"):
+        check_pictures([picture_of(endless)])
+    assert time.monotonic() - began < 5
 
 
 def test_a_detail_is_told_of_once() -> None:

@@ -34,6 +34,9 @@ _READ_IN_WORDS = "PNG, JPEG, GIF or BMP"
 _URL = re.compile(r"data:image/[A-Za-z0-9.+-]{1,40};base64,")
 _SENT = re.compile(rb'"data:image/[A-Za-z0-9.+\\/-]{1,40};base64,[A-Za-z0-9+/=\\]*"')  # within a body
 _BMP_HEADERS = {12: "<HH", 40: "<ii", 56: "<ii", 108: "<ii", 124: "<ii"}  # bytes -> how it states its size
+_BEGINNING = 2**20  # bytes within which a picture states its size
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")  # of a JPEG; what else follows an FF is pixels
+_SCAN, _END, _MOST_SEGMENTS = 0xDA, 0xD9, 4_096
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its type of colour
 _PNG_HEAD = 33  # bytes, up to the end of the first chunk
 _PIECE = 64 * 1024
@@ -102,7 +105,7 @@ def check_pictures(pictures: Sequence[Picture]) -> None:
 def _measured(picture: Picture) -> tuple[int, int]:
     """Width and height of what is a picture, as far as can be told without decoding it."""
     content = _content(picture)
-    found = _bmp(content) or stated(content)
+    found = _bmp(content) or stated(content[:_BEGINNING])
     if found is None or found[0] not in _READ:
         what = "a picture in WebP" if found is not None else "none that can be read"
         raise InvalidRequest(picture.named, f"is {what}. Send it as {_READ_IN_WORDS}.")
@@ -113,7 +116,7 @@ def _measured(picture: Picture) -> tuple[int, int]:
             f"has {width} × {height} pixels; a side may have 1 to {MOST_SIDE}. Make it smaller.",
         )
     if (kind == "image/png" and _unpacks_to_more(content, width, height)) or (
-        kind == "image/jpeg" and content.count(b"\xff\xda") > MOST_SCANS
+        kind == "image/jpeg" and _scans(content) > MOST_SCANS
     ):
         raise InvalidRequest(
             picture.named, "holds far more than a picture of its size. Save it anew, and send that."
@@ -145,6 +148,18 @@ def _bmp(content: bytes) -> tuple[str, tuple[int, int]] | None:
         return None
     width, height = struct.unpack_from(form, content, 18)
     return "image/bmp", (width, abs(height))  # one that is negative stands for a picture from top to bottom
+
+
+def _scans(content: bytes) -> int:
+    """How many scans a JPEG has, up to its end: films and other pictures may hang behind it."""
+    at, scans = 2, 0
+    for _ in range(_MOST_SEGMENTS):
+        marker = _MARKER.search(content, at)
+        if marker is None or marker[1][0] == _END:
+            return scans
+        scans += marker[1][0] == _SCAN
+        at = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+    return MOST_SCANS + 1
 
 
 def _unpacks_to_more(content: bytes, width: int, height: int) -> bool:
