@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from library.errors import InvalidRequest
 from llm.engines.supervisor import ModelSettings, Supervisor
 from llm.model_files.card import CTRANSFORMERS, ENGINE_KEY, Kind, inspect
 from llm.model_files.eyes import Eyes
@@ -222,6 +223,9 @@ def test_a_projector_that_cannot_be_loaded_costs_the_model_its_eyes_alone(
             assert "chat/mmproj.gguf, its projector, it could not be loaded" in (host.eyes.trouble or "")
             assert why in (host.eyes.trouble or "")
             assert str(folder.root) not in (host.eyes.trouble or "")
+            with pytest.raises(InvalidRequest, match="image input is not supported") as refused:
+                await asked(host, png())  # from whoever asked before it was known
+            assert refused.value.parameter == "messages"
 
     asyncio.run(scene())
 
