@@ -20,6 +20,7 @@ from llm.engines.supervisor import WHAT_TO_DO, ModelSettings, Supervisor
 from llm.engines.worker import PROMPT_CACHE_MIB
 from llm.model_files.card import inspect_chat_model
 from llm.model_files.digests import Digests
+from llm.model_files.eyes import NONE
 from llm.model_files.footprint import Fit, Slots
 from llm.model_files.registry import ModelFile, Registry
 from llm.serving.listing import Serving
@@ -94,6 +95,7 @@ def open_models(
             config.data / "run",
             settings,
             absence=_told_absence(config, registry) if file is None else "",
+            eyes=lambda: NONE if file is None else registry.eyes(file),
             on_spoken=on_spoken,
         )
 
@@ -144,7 +146,7 @@ def passed_over(registry: Registry) -> list[str]:
     """What keeps files from being chosen: a sentence for each that is broken or too large."""
     broken = [model.reason for model in registry.files() if model.reason]
     too_large = [
-        f"The model {model.path} is too large. {registry.estimate(model.card).says}"
+        f"The model {model.path} is too large. {registry.estimate(model.card, eyes=registry.eyes(model.file)).says}"
         for model in registry.chat_models()
         if model.card and not _fits(model, registry)
     ]
@@ -178,4 +180,6 @@ def _configured(config: Config, registry: Registry) -> Path:
 
 
 def _fits(model: ModelFile, registry: Registry) -> bool:
-    return model.card is not None and registry.estimate(model.card).fit is not Fit.NO
+    if model.card is None:
+        return False
+    return registry.estimate(model.card, eyes=registry.eyes(model.file)).fit is not Fit.NO

@@ -146,10 +146,11 @@ def _models(config: Config) -> Iterator[Finding]:
     elif chosen is None or card is None:
         yield Finding("model", Outcome.TIGHT, f"{absence(config, registry)} Answers are quotations.")
     else:
-        estimate = registry.estimate(card)
+        eyes = registry.eyes(chosen)
+        estimate = registry.estimate(card, eyes=eyes)
         outcome = Outcome.GO if estimate.fit is Fit.GO and card.template else Outcome.TIGHT
         told = ", ".join(part for part in (card.architecture, card.quantisation) if part)
-        says = f"{chosen.name} ({told}). {estimate.says}"
+        says = " ".join(filter(None, (f"{chosen.name} ({told}).", estimate.says, eyes.says)))
         yield Finding("model", outcome, says if card.template else f"{says} {NO_TEMPLATE}")
     for why in passed_over(registry):
         yield Finding("models", Outcome.TIGHT, why)

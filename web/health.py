@@ -74,9 +74,11 @@ def status(state: State) -> dict[str, Any]:
         "vectors": embedded,
         "indexes": _indexes(house),
         "embedder": {"ready": house.embedder.ready, "reason": house.embedder.error},
-        "model": _model(house.models.default) | {"queue": house.models.load()},
+        "model": _model(house, house.models.default) | {"queue": house.models.load()},
         "models": [
-            _model(model) | {"queue": model.turns.load()} for model in house.models.served() if model.id
+            _model(house, model) | {"queue": model.turns.load()}
+            for model in house.models.served()
+            if model.id
         ],
         "ingest": ingest,
         "library_folder": str(house.library_folder),
@@ -84,5 +86,11 @@ def status(state: State) -> dict[str, Any]:
     }
 
 
-def _model(model: ServedModel) -> dict[str, Any]:
-    return {"id": model.id, "state": model.state.value, "reason": model.reason, "device": model.host.device}
+def _model(house: House, model: ServedModel) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "state": model.state.value,
+        "reason": model.reason,
+        "device": model.host.device,
+        "eyes": None if model.file is None else house.models.eyes(model.file).says,
+    }

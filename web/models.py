@@ -125,4 +125,5 @@ def _serving(models: Models, model: ServedModel) -> Serving:
         chosen=model is models.default,
         device=model.host.device,
         kind=model.kind,
+        eyes=model.host.eyes if model.loaded else None,
     )

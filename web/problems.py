@@ -51,6 +51,8 @@ _BODY = "data"  # Litestar's name for it, which nobody sends
 
 
 LARGEST_BODY_BYTES = 4 * 1024 * 1024  # of a request, uploads aside
+LARGEST_WITH_PICTURES_BYTES = 8 * 1024 * 1024  # of one that may show a model pictures
+_PICTURES_AT = frozenset({"/v1/chat/completions", "/v1/responses"})
 
 
 def status_of(error: errors.AlmanacError) -> int:
@@ -89,7 +91,10 @@ def http_problem(request: Request[Any, Any, Any], error: HTTPException) -> Respo
             f", but {allowed}." if allowed else "."
         )
     elif error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        detail = f"The body is longer than {LARGEST_BODY_BYTES >> 20} MiB. Send less at once."
+        shown = request.url.path in _PICTURES_AT
+        most = f"{LARGEST_WITH_PICTURES_BYTES >> 20} MiB with its pictures, or than " if shown else ""
+        without = " without" if shown else ""
+        detail = f"The body is longer than {most}{LARGEST_BODY_BYTES >> 20} MiB{without}. Send less at once."
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         first = error.extra[0]
         named = str(first.get("key") or "")

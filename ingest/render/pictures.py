@@ -37,6 +37,11 @@ def stated_size(beginning: Callable[[int], bytes | None]) -> tuple[int, int] | N
     return None
 
 
+def stated(content: bytes) -> tuple[str, tuple[int, int]] | None:
+    """Type, width and height as the first bytes state them, however large; None if they are none of a picture."""
+    return _kind(content)
+
+
 def _fits(width: int, height: int) -> bool:
     return 0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE and width * height <= _MOST_PIXELS
 

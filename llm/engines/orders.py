@@ -35,6 +35,7 @@ class WorkerOrders(msgspec.Struct, frozen=True):
 
     model_file: str
     kind: Kind  # what it is asked for: text, vectors or scores
+    projector: str  # what it sees with; "": nothing
     model_id: str  # what answers call the model; without it the engine tells its file's path
     socket: str  # in a folder that only this account can enter; must end in .sock
     key: str

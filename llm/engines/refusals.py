@@ -30,12 +30,14 @@ class _Refusal(msgspec.Struct):
 
 
 # What llama-server calls its own fault (500), and what its sentences are about.
-_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format")
+_ASKERS_MISTAKES = ("Failed to parse messages", "Unknown reasoning format", "image input is not supported")
 _NAMED_SO = {
     "JSON schema": "response_format",
     "parse grammar": "grammar",
     "Failed to parse messages": "messages",
     "Unknown reasoning format": "reasoning_format",
+    "image input is not supported": "messages",
+    "Failed to load image": "messages",
 }
 
 

@@ -22,6 +22,7 @@ from msgspec import Meta
 from library.errors import ModelUnavailable
 from llm.engines.model_state import ModelState
 from llm.engines.spoken import Spoken
+from llm.model_files.eyes import Eyes
 
 if TYPE_CHECKING:
     from llm.engines.engine import Engine
@@ -86,6 +87,10 @@ class RemoteModel:
     @property
     def device(self) -> str | None:
         return f"the engine at {self.settings.shown}"
+
+    @property
+    def eyes(self) -> Eyes | None:
+        return None
 
     @property
     def pid(self) -> int | None:

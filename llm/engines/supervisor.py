@@ -6,7 +6,8 @@ that crashes or hangs is replaced after a pause that grows from 0.5 to 30
 seconds; one that fails again and again is left alone, with the reason.
 
 Its hard rule: a worker never outlives its supervisor, and while there is no
-worker ready, `engine()` says so in a sentence instead of waiting.
+worker ready, `engine()` says so in a sentence instead of waiting. A projector that is
+broken, or that keeps the model from being loaded, costs it its eyes and nothing else.
 
     STOPPED ── start ──> LOADING ── listening ──> READY
                           │  ^ └─ refused, or 5 quick ends ──> FAILED
@@ -36,7 +37,8 @@ from llm.engines.model_state import ModelState
 from llm.engines.orders import Listening, Outcome, Refused, WorkerOrders
 from llm.engines.spoken import Spoken
 from llm.engines.worker_process import WorkerProcess, socket_path
-from llm.model_files.card import inspect_served
+from llm.model_files.card import inspect, inspect_served
+from llm.model_files.eyes import NONE, Eyes
 from llm.model_files.footprint import batch_tokens
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class _Ended(msgspec.Struct, frozen=True):
     reason: str
     ready_s: float  # how long it was ready; 0 if it never was
     final: bool = False  # starting it again cannot help
+    blinded: bool = False  # it is started again in another way, which may well do
 
 
 class Supervisor:
@@ -85,6 +88,7 @@ class Supervisor:
         *,
         absence: str = f"No chat model is installed. {WHAT_TO_DO}",
         worker: tuple[str, ...] | None = None,  # None: whichever the file's engine has
+        eyes: Callable[[], Eyes] = lambda: NONE,
         on_spoken: Callable[[Spoken], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -97,6 +101,7 @@ class Supervisor:
         self._runtime_folder = runtime_folder
         self._settings = settings or ModelSettings()
         self._command, self._on_spoken = worker, on_spoken
+        self._look_for_eyes, self._eyes = eyes, NONE
         self._clock, self._sleep, self._jitter = clock, sleep, jitter
         self._engine: Engine | None = None
         self._worker: WorkerProcess | None = None
@@ -120,6 +125,11 @@ class Supervisor:
     def device(self) -> str | None:
         """What the engine computes on, as it said when it had loaded the model."""
         return self._device
+
+    @property
+    def eyes(self) -> Eyes:
+        """What it was last loaded with, or why without."""
+        return self._eyes
 
     @property
     def pid(self) -> int | None:
@@ -153,6 +163,7 @@ class Supervisor:
             return
         self._become(ModelState.LOADING, f"The model {self.model_id} is being loaded.")
         self._gpu_layers = self._settings.gpu_layers
+        self._eyes = self._look_for_eyes()
         self._task = asyncio.create_task(self._keep(self._model_file), name=f"model {self.model_id}")
 
     async def stop(self) -> None:
@@ -179,6 +190,9 @@ class Supervisor:
                 log.exception("The supervisor of %s failed.", self.model_id)
                 ended = _Ended("Something unforeseen happened; Almanac's log says what.", 0, final=True)
             self._engine = None
+            if ended.blinded:
+                log.warning("%s", ended.reason)
+                continue
             failures = 1 if ended.ready_s >= self._settings.steady_after_s else failures + 1
             if ended.final or failures >= self._settings.quick_failures:
                 again = "" if ended.final else f" It was started {failures} times."
@@ -198,6 +212,7 @@ class Supervisor:
         """One worker from its start to its end."""
         try:
             card = await asyncio.to_thread(inspect_served, model_file)
+            await asyncio.to_thread(self._inspect_projector)
             command = self._command
             if command is None:
                 command = await asyncio.to_thread(worker_of, card, model_file)
@@ -208,6 +223,9 @@ class Supervisor:
             with socket_path(self._runtime_folder) as path:
                 orders = WorkerOrders(
                     model_file=str(model_file),
+                    projector=str(self._eyes.projector.file)
+                    if self._eyes.projector and self._eyes.see
+                    else "",
                     model_id=model_file.stem,
                     socket=str(path),
                     key=secrets.token_hex(32),
@@ -237,9 +255,11 @@ class Supervisor:
         outcome = await worker.obey(orders, self._settings.load_timeout_s)
         if not isinstance(outcome, Listening):
             reason = f"The model {orders.model_id} could not be loaded: {worker.why()}."
+            if orders.projector:
+                return _Ended(self._blinded(worker.why()), 0, blinded=True)
             if self._may_do_without_gpu(outcome):
                 log.warning("%s It is tried again without the GPU, and will be slower.", reason)
-                self._gpu_layers = 0
+                self._gpu_layers, self._eyes = 0, self._look_for_eyes()  # which may have been innocent
                 return _Ended(reason, 0)
             return _Ended(reason, 0, final=first and isinstance(outcome, Refused))
         engine = Engine.on_socket(
@@ -263,6 +283,22 @@ class Supervisor:
         finally:
             self._engine = None
             await engine.aclose()
+
+    def _inspect_projector(self) -> None:
+        projector = self._eyes.projector if self._eyes.see else None
+        if projector is not None:
+            try:
+                inspect(projector.file)
+            except ModelFileInvalid as error:  # it has changed since it was chosen
+                self._eyes = Eyes(projector, f"It sees no pictures: its projector cannot be used. {error}")
+
+    def _blinded(self, why: str) -> str:
+        """Go on without the projector: it may be what the engine refuses, or dies of."""
+        assert self._eyes.projector is not None
+        path = self._eyes.projector.path
+        says = f"It sees no pictures: with {path}, its projector, it could not be loaded ({why})."
+        self._eyes = Eyes(self._eyes.projector, says)
+        return f"The chat model {self.model_id} is loaded without its projector {path}: {why}."
 
     def _may_do_without_gpu(self, outcome: Outcome | None) -> bool:
         """Whether the GPU may be what kept a model from being loaded: its memory too small, its driver broken."""

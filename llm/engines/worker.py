@@ -6,6 +6,7 @@ Started by `llm.engines.supervisor` as `python -m llm.engines.worker`, and told 
 Its hard rule: with `llm.engines.devices` it is the only module that imports the engine.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -44,8 +45,13 @@ def _load(orders: WorkerOrders) -> tuple[Any, Listening]:
     """Load the model and answer on the socket, from threads of the engine's own."""
     import xllamacpp  # noqa: PLC0415  (libgomp reads the environment when it is loaded)
 
+    # The engine hands what it cannot decode to `ffprobe`, as if it were a film, and that can
+    # do far more with a stranger's bytes, and ask other hosts. Here it finds no programs at all.
+    os.environ["PATH"] = os.devnull
     asked = xllamacpp.CommonParams()
     asked.model.path = orders.model_file
+    asked.mmproj.path = orders.projector
+    asked.mmproj_use_gpu = orders.gpu_layers != 0
     asked.model_alias = {orders.model_id}
     asked.hostnames = [orders.socket]
     asked.port = 0

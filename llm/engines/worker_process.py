@@ -29,7 +29,8 @@ _FOLDER_PREFIX, _SOCKET = "model-", "engine.sock"
 # Of the engine's log only lines that tell why it died are repeated: others may
 # hold words of a request.
 _TELLING = re.compile(
-    r"error loading model: (?P<why>.+)"
+    r"(?:error loading model: |clip_init: failed to load model '.*?': (?:\S+: )?"
+    r"|mtmd_init_from_file: error: (?=mismatch))(?P<why>.+)"
     r"|(?P<line>.*(?:GGML_ASSERT|GGML_ABORT|terminate called|what\(\)|CUDA error|failed to allocate"
     r"|out of memory|couldn't bind|ModuleNotFoundError|ImportError).*)"
 )

@@ -22,12 +22,14 @@ from llm.model_files.gguf import TEMPLATE, Header, Listed, printable, read_heade
 PART = re.compile(r"(?P<stem>.*)-(?P<part>\d{5})-of-(?P<parts>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 MAX_PARTS = 1_024
 MAX_LAYERS = 4_096
+MAX_PATCHES_A_SIDE = 1_024
 # {architecture}.pooling_type: how the tokens of a text become one vector, or one score
 _MEAN, _FIRST, _RANK = 1, 2, 4  # 3: the last token is it
 
 
 class Kind(enum.StrEnum):
     CHAT = "chat"
+    VISION = "vision"  # a chat model with its projector beside it; no file alone is one
     EMBEDDING = "embedding"
     RERANK = "rerank"
     PROJECTOR = "projector"  # the eyes or ears of a model (mmproj)
@@ -37,6 +39,7 @@ class Kind(enum.StrEnum):
 
 IN_WORDS = {
     Kind.CHAT: "a chat model",
+    Kind.VISION: "a chat model that sees",
     Kind.EMBEDDING: "an embedding model: it makes vectors and writes no text",
     Kind.RERANK: "a reranker: it judges passages and writes no text",
     Kind.PROJECTOR: "a projector (mmproj): the eyes of a vision model, and not the model",
@@ -63,6 +66,13 @@ class Cache(msgspec.Struct, frozen=True):
     window: int = 0
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """What a projector sees with: a picture cut into patches, each read as so many numbers."""
+
+    patches: int  # of a picture at the size that it was trained on
+    width: int
+
+
 class ModelCard(msgspec.Struct, frozen=True):
     """The facts of a model that the rest of the appliance asks for."""
 
@@ -76,7 +86,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     parameters: int
     tensors: int
     vocabulary: int  # tokens it knows; 0 where it does not say
-    width: int  # numbers a token is, inside the model
+    width: int  # numbers a token is, inside the model; of a projector, inside the model that it belongs to
     cache: Cache
     size_bytes: int  # of all parts together
     parts: int = 1
@@ -84,6 +94,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     marks_pairs: bool = False  # it was trained with a mark on each token: of which of two texts it is
     engine: str | None = None  # None: the default
     tools: bool = False  # its chat template has a place for tools
+    sight: Sight | None = None  # of a projector that sees; there are some that only hear
 
     @property
     def order(self) -> tuple[bool, bool]:
@@ -125,7 +136,9 @@ def inspect(path: Path) -> ModelCard:
         parameters=sum(_values(headers).values()),
         tensors=tensors,
         vocabulary=_listed(first, "tokenizer.ggml.tokens").count,
-        width=first.whole(f"{architecture}.embedding_length"),
+        width=_projected(first)
+        if kind is Kind.PROJECTOR
+        else first.whole(f"{architecture}.embedding_length"),
         cache=_cache(first, architecture),
         size_bytes=sum(header.size_bytes for header in headers),
         parts=len(headers),
@@ -133,6 +146,7 @@ def inspect(path: Path) -> ModelCard:
         in_one_piece=kind is not Kind.CHAT and _reads_whole(first, architecture),
         engine=CTRANSFORMERS if first.text(ENGINE_KEY) == CTRANSFORMERS else None,
         tools=bool(re.search(r"\btools\b", str(first.facts.get(TEMPLATE, "")))),
+        sight=_sight(first) if kind is Kind.PROJECTOR else None,
     )
 
 
@@ -208,6 +222,24 @@ def _kind(header: Header, architecture: str, general: str) -> Kind:
 def _reads_whole(header: Header, architecture: str) -> bool:
     """Whether each token looks at those after it, too, or counts for the vector."""
     return architecture in ENCODERS or header.whole(f"{architecture}.pooling_type") in {_MEAN, _FIRST}
+
+
+def _projected(header: Header) -> int:
+    """How wide what a projector makes is.
+
+    Early LLaVA files state CLIP's own width (768) in the key, and are right in their last layer.
+    """
+    return header.projected or header.whole("clip.vision.projection_dim")
+
+
+def _sight(header: Header) -> Sight | None:
+    if not header.whole("clip.has_vision_encoder"):
+        return None
+    side = header.whole("clip.vision.image_size") // max(1, header.whole("clip.vision.patch_size"))
+    return Sight(
+        patches=min(side, MAX_PATCHES_A_SIDE) ** 2,
+        width=min(header.whole("clip.vision.embedding_length"), 2**16),
+    )
 
 
 def _values(headers: list[Header]) -> Counter[int]:

@@ -10,7 +10,7 @@ import enum
 import msgspec
 
 from llm.model_files.architectures import FORGETFUL
-from llm.model_files.card import CTRANSFORMERS, Kind, ModelCard
+from llm.model_files.card import CTRANSFORMERS, Kind, ModelCard, Sight
 
 # Tokens that the engine reads at once (n_ubatch), where it may cut a text: a window is kept
 # that much longer, and the working space is laid out for them.
@@ -25,6 +25,9 @@ _MASK_BYTES = 6  # for each token of a batch and each of the context: one in 32 
 # vocabulary, though nobody reads them; and once more to compute them, unless it is a pure encoder.
 _UNREAD_BYTES = 4
 _TOKEN_BYTES = 256  # a token's text, merges and places in tables
+# The same of a projector: what a request's pictures unpack to, and for each patch of one that is looked at.
+_PICTURES_BYTES = 96 * 2**20
+_SIGHT_WIDTHS = 12
 _OWN_TOKEN_BYTES = (
     512  # the same once more, where we read the vocabulary ourselves (llm.model_files.vocabulary)
 )
@@ -70,17 +73,17 @@ def batch_tokens(card: ModelCard, context_tokens: int) -> int:
     return context_tokens if card.in_one_piece else BATCH_TOKENS
 
 
-def footprint(card: ModelCard, slots: Slots) -> Footprint:
-    """Of a model in use, with every slot full."""
+def footprint(card: ModelCard, slots: Slots, projector: ModelCard | None = None) -> Footprint:
+    """Of a model in use, with every slot full and, where it has a `projector`, a picture before its eyes."""
     if card.engine == CTRANSFORMERS:  # it writes one answer at a time, and remembers that one prompt
         slots = Slots(context_tokens=slots.context_tokens, parallel=1)
     context = _stepped(min(slots.context_tokens, card.context_tokens or slots.context_tokens))
     windowed = min(context, _stepped(card.cache.window + batch_tokens(card, context)))
     cache = slots.parallel * (card.cache.whole * context + card.cache.windowed * windowed)
     return Footprint(
-        weights=card.size_bytes,
+        weights=card.size_bytes + (projector.size_bytes if projector else 0),
         cache=cache + (slots.prompt_cache_bytes if card.kind is Kind.CHAT else 0),
-        working=PROCESS_BYTES + _working(card, context),
+        working=PROCESS_BYTES + _working(card, context) + _looking(projector.sight if projector else None),
     )
 
 
@@ -113,6 +116,14 @@ def _working(card: ModelCard, context: int) -> int:
         batch += tokens * _UNREAD_BYTES * card.vocabulary * (1 if card.architecture in FORGETFUL else 2)
     each = _TOKEN_BYTES + (_OWN_TOKEN_BYTES if card.engine == CTRANSFORMERS else 0)
     return batch + tokens * _MASK_BYTES * context + each * card.vocabulary
+
+
+def _looking(sight: Sight | None) -> int:
+    """Space for pictures, and for one of the usual size on its way through the layers that see it.
+
+    One whose model takes pictures as large as they come may take more.
+    """
+    return 0 if sight is None else _PICTURES_BYTES + 4 * sight.patches * _SIGHT_WIDTHS * sight.width
 
 
 def _stepped(tokens: int) -> int:

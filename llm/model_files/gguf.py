@@ -42,6 +42,7 @@ MAX_LISTED = 1_024  # a list with more is not short: one number a layer is what 
 MAX_HEADER_BYTES = 256 * 2**20
 MAX_KEY_BYTES = 512
 MAX_TEXT_BYTES = 1_024
+LAST_BIAS = "mm.2.bias"  # of a projector of two layers: as long as what it makes is wide
 TEMPLATE = "tokenizer.chat_template"  # a text of several thousand; what it speaks of stands anywhere in it
 MAX_TEMPLATE_BYTES = 2**17
 MAX_NAME_BYTES = 63  # of a tensor; GGML_MAX_NAME with its closing zero
@@ -74,6 +75,7 @@ class Header(msgspec.Struct, frozen=True):
     values: dict[int, int]  # tensor type -> how many numbers are stored in it
     classifies: bool  # it has a head that judges (a tensor "cls...."): rerankers do
     size_bytes: int
+    projected: int = 0  # numbers in LAST_BIAS; 0 where there is none
 
     def whole(self, key: str) -> int:
         """A fact as a count; 0 for one that is no whole positive number of 32 bits."""
@@ -127,6 +129,7 @@ class _Reader:
         self._at = 0  # offset of the cursor in the window
         self._strings_left = MAX_STRINGS
         self._numbers_left = MAX_NUMBERS
+        self._projected = 0
 
     def header(self) -> Header:
         self._check_format()
@@ -143,6 +146,7 @@ class _Reader:
             values=values,
             classifies=any(name.startswith(b"cls.") for name in names),
             size_bytes=self._size,
+            projected=self._projected,
         )
 
     def _check_format(self) -> None:
@@ -228,6 +232,8 @@ class _Reader:
                 wrong = "overlaps the one before it" if offset < begin else "leaves a gap before it"
                 self._damaged(f"has a tensor, {name}, that {wrong}")
             values[kind] += stored
+            if name == LAST_BIAS:
+                self._projected = stored
             end = begin + size_bytes
         data = -(-(self._start + self._at) // alignment) * alignment if count else 0
         if data + end > self._size:

@@ -18,6 +18,7 @@ import msgspec
 from library.errors import Busy, ModelFileInvalid, ModelNotFound
 from llm.model_files.card import PART, SERVED, Kind, ModelCard, inspect, part_files
 from llm.model_files.digests import Digests
+from llm.model_files.eyes import Eyes, eyes_of
 from llm.model_files.footprint import Slots, Verdict, footprint, verdict
 from llm.model_files.free_memory import free_memory
 
@@ -128,9 +129,16 @@ class Registry:
         """Those that can be asked, in whichever way: chat models first."""
         return [model for kind in SERVED for model in self.of_kind(kind)]
 
-    def estimate(self, card: ModelCard, *, loaded: bool = False) -> Verdict:
-        """Whether it would fit beside what runs now; of a `loaded` model, only what it needs."""
-        return verdict(footprint(card, self.slots), None if loaded else free_memory())
+    def eyes(self, file: Path) -> Eyes:
+        """What the model of that file sees with, by what lies beside it in the models folder."""
+        files = self.files()
+        known = next((model for model in files if model.file == file), None)
+        return Eyes() if known is None else eyes_of(known, files)
+
+    def estimate(self, card: ModelCard, *, loaded: bool = False, eyes: Eyes | None = None) -> Verdict:
+        """Whether it would fit, with its eyes, beside what runs now; of a `loaded` model, only what it needs."""
+        needs = footprint(card, self.slots, eyes.card if eyes else None)
+        return verdict(needs, None if loaded else free_memory())
 
     def digest(self, model: ModelFile) -> str:
         """SHA-256 of the model's files, one after the other; read if need be. Raises as `Digests.take`."""

@@ -12,6 +12,7 @@ import msgspec
 from library.errors import ModelNotFound
 from llm.engines.ctransformers.preflight import available
 from llm.model_files.card import IN_WORDS, Kind
+from llm.model_files.eyes import Eyes
 from llm.model_files.footprint import Verdict
 from llm.model_files.registry import ModelFile, Registry
 
@@ -33,6 +34,7 @@ class Serving(msgspec.Struct, frozen=True):
     chosen: bool = False  # it is the default
     device: str | None = None
     kind: Kind = Kind.CHAT
+    eyes: Eyes | None = None  # what it was loaded with; None: what lies beside it now
 
 
 _NOTHING: Mapping[Path, Serving] = MappingProxyType({})
@@ -53,6 +55,7 @@ class ListedModel(msgspec.Struct, frozen=True):
     context_tokens: int | None
     quantisation: str | None
     template: bool
+    projector: str | None  # the path of what a model that sees sees with
     licence: str
     size_bytes: int
     parts: int
@@ -108,6 +111,7 @@ def listed_remote(name: str, url: str, context_tokens: int, serving: Serving) ->
         context_tokens=context_tokens,
         quantisation=None,
         template=True,
+        projector=None,
         licence="",
         size_bytes=0,
         parts=0,
@@ -128,13 +132,14 @@ def _listed(
     registry: Registry, model: ModelFile, serving: Serving | None, duplicates: dict[str, str]
 ) -> ListedModel:
     card = model.card
+    eyes = (serving.eyes if serving else None) or registry.eyes(model.file)
     told = ListedModel(
         id=model.id,
         path=model.path,
-        kind=card.kind.value if card else None,
+        kind=(Kind.VISION if eyes.see else card.kind).value if card else None,
         state=model.state.value,
         reason=model.reason,
-        notes=_notes(model, duplicates),
+        notes=_notes(model, duplicates, eyes, registry),
         chosen=serving is not None and serving.chosen,
         device=serving.device if serving else None,
         name=card.name if card else "",
@@ -143,12 +148,15 @@ def _listed(
         context_tokens=(card.context_tokens or None) if card else None,
         quantisation=card.quantisation if card else None,
         template=card.template if card else False,
+        projector=eyes.projector.path if eyes.projector and eyes.see else None,
         licence=card.licence if card else "",
         size_bytes=model.size_bytes,
         parts=card.parts if card else 1,
         digest=registry.known_digest(model) if card else None,
         duplicate_of=duplicates.get(model.path),
-        memory=registry.estimate(card, loaded=serving is not None and serving.loaded) if card else None,
+        memory=registry.estimate(card, loaded=serving is not None and serving.loaded, eyes=eyes)
+        if card
+        else None,
     )
     if serving is None or (card is None and not serving.loaded):
         return told
@@ -158,7 +166,7 @@ def _listed(
     return msgspec.structs.replace(told, state=serving.state, reason=serving.reason)
 
 
-def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:
+def _notes(model: ModelFile, duplicates: dict[str, str], eyes: Eyes, registry: Registry) -> tuple[str, ...]:
     notes = []
     if model.card and model.card.kind is not Kind.CHAT:
         notes.append(f"It is {IN_WORDS[model.card.kind]}.")
@@ -168,8 +176,27 @@ def _notes(model: ModelFile, duplicates: dict[str, str]) -> tuple[str, ...]:
             notes.append(ROUGH)
     elif model.card and not model.card.template:
         notes.append(NO_TEMPLATE)
+    if eyes.says:
+        notes.append(eyes.says)
+    if model.card and model.card.kind is Kind.PROJECTOR:
+        notes.append(_whose(model, registry))
     if model.card and model.card.engine:
         notes.append(f"It is written for {model.card.engine}. {available() or ''}".rstrip())
     if same := duplicates.get(model.path):
         notes.append(f"It has the same content as {same}.")
     return tuple(notes)
+
+
+def _whose(projector: ModelFile, registry: Registry) -> str:
+    """Which models see with a projector, or why none does."""
+    if projector.card is None or projector.card.sight is None:
+        return "It has no part that sees, and is not used."
+    seeing = [
+        model.path for model in registry.chat_models() if registry.eyes(model.file).projector is projector
+    ]
+    if seeing:
+        return f"It belongs to {', '.join(seeing)}."
+    return (
+        "No chat model beside it sees with it: it needs one, in the same folder, "
+        f"of the width {projector.card.width}."
+    )

@@ -18,7 +18,7 @@ _QUIET_S = 3.0  # a file that was written to within this time is still being cop
 class ModelFolder:
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry, self._clock = registry, clock
-        self._unsettled = set[Path]()
+        self.unsettled = set[Path]()  # still being written to, perhaps
         self.known = self._found()  # what the last `look` saw; others look, too
         self._looked_at = -_SHORTEST_LOOK_S
 
@@ -33,11 +33,11 @@ class ModelFolder:
         await asyncio.to_thread(self._registry.look)
         # Not what that look tells: a listing may have looked a moment ago, and heard of it first.
         before, self.known = self.known, self._found()
-        self._unsettled |= {file for file, model in self.known.items() if before.get(file) is not model}
+        self.unsettled |= {file for file, model in self.known.items() if before.get(file) is not model}
         if before != self.known:
             self._registry.compare_in_background()
-        settled = [file for file in self._unsettled if _quiet(file)]
-        self._unsettled.difference_update(settled)
+        settled = [file for file in self.unsettled if _quiet(file)]
+        self.unsettled.difference_update(settled)
         return settled
 
     def _found(self) -> dict[Path, ModelFile]:

@@ -29,6 +29,7 @@ from library.errors import (
 from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel
 from llm.model_files.card import CTRANSFORMERS, IN_WORDS, SERVED, Kind, ModelCard
+from llm.model_files.eyes import Eyes
 from llm.model_files.registry import Registry
 from llm.serving.model_folder import LOOK_S, ModelFolder
 from llm.serving.queue import Load, QueueSettings, Turns
@@ -117,6 +118,9 @@ class Models:
         files = self._registry.served_models()
         return next((model.card.kind for model in files if model.id == name and model.card), None)
 
+    def is_remote(self, name: str) -> bool:
+        return name in self._remotes
+
     def why_not(self, name: str) -> str | None:
         """Of a file that is there and cannot be asked: why, as a sentence."""
         try:
@@ -138,6 +142,17 @@ class Models:
         loaded = [model.id for model in served if model.id]
         first = [*filter(None, [self.default.id]), *self._remotes] if kind is Kind.CHAT else []
         return list(dict.fromkeys([*first, *loaded, *files]))
+
+    def eyes(self, file: Path) -> Eyes:
+        """What the model of a file sees with; of one that is loaded, what it was loaded with."""
+        served = self._files.get(file)
+        return (served.host.eyes if served and served.loaded else None) or self._registry.eyes(file)
+
+    def seeing(self) -> list[str]:
+        """Ids of those that see pictures; of those on other machines that is not known."""
+        known = set(self.ids())
+        files = self._registry.chat_models()
+        return [model.id for model in files if model.id in known and self.eyes(model.file).see]
 
     def served(self) -> list[ServedModel]:
         """Those that have been asked for since the start, the default first."""
@@ -385,7 +400,11 @@ class Models:
 
     async def _look(self) -> None:
         """Take note of model files that came, changed or went."""
-        for file in await self._folder.look():
+        settled = await self._folder.look()
+        for other in self._seeing_otherwise(settled):
+            log.info("The chat model %s is loaded anew: the projector beside it has changed.", other.id)
+            self._begin(self._anew(other))
+        for file in settled:
             served, found = self._files.get(file), self._folder.known.get(file)
             if served is not None and served.host.state is ModelState.READY and not (found and found.card):
                 log.warning("The model %s stays as it was loaded: its file is gone or broken.", served.id)
@@ -405,6 +424,17 @@ class Models:
                 and not file.exists()
             ):
                 del self._files[file]
+
+    def _seeing_otherwise(self, settled: Sequence[Path]) -> list[ServedModel]:
+        """Those that are loaded, and beside which a projector came, changed or went."""
+        found = []
+        for file, served in self._files.items():
+            eyes, now = served.host.eyes, self._registry.eyes(file).projector
+            if served.host.state is ModelState.READY and eyes is not None and eyes.projector != now:
+                concerned = {file, *(one.file for one in (eyes.projector, now) if one is not None)}
+                if file not in settled and not concerned & self._folder.unsettled:
+                    found.append(served)
+        return found
 
     def _choose_anew(self) -> None:
         with suppress(ConfigurationError, ModelFileInvalid):  # the one that is configured is gone, or broken

@@ -59,7 +59,9 @@ class Room:
         assert model.file is not None
         # A large vocabulary takes a tenth of a second to be read, and everybody waits for it.
         known = (listed.card for listed in self._registry.files() if listed.file == model.file)
+        eyes = (model.host.eyes if model.loaded else None) or self._registry.eyes(model.file)
         try:
-            return footprint(next(known, None) or inspect_served(model.file), self._registry.slots)
+            card = next(known, None) or inspect_served(model.file)
+            return footprint(card, self._registry.slots, eyes.card)
         except ModelFileInvalid:  # said when it is started
             return Footprint(0, 0, 0)

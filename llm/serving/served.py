@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from library.errors import ModelUnavailable
 from llm.engines.model_state import ModelState
 from llm.model_files.card import Kind
+from llm.model_files.eyes import Eyes
 from llm.serving.queue import Place, Priority, Reader, Turns
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Host(Protocol):
     @property
     def device(self) -> str | None:
         """What it computes on, as it said itself; None where nothing is known."""
+        ...
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """What it was last loaded with to see pictures; None where only its server knows."""
         ...
 
     @property

@@ -16,6 +16,7 @@ from llm.tools.narrowing import narrowed
 from llm.tools.offer import Demand, Offer
 
 Message = dict[str, Any]
+Part = dict[str, Any]
 
 ANSWER, CALLS = "answer", "calls"
 _MOST_CALLS = 8
@@ -55,7 +56,7 @@ def plainly(messages: Sequence[Message]) -> list[Message]:
 
     The calls themselves are not: a small model that reads them writes them again
     in place of an answer. Messages of the user in a row become one, for many
-    templates want the two to take turns.
+    templates want the two to take turns. What they show stays where it was shown.
     """
     told: list[Message] = []
     calls: dict[str, str] = {}
@@ -71,13 +72,31 @@ def plainly(messages: Sequence[Message]) -> list[Message]:
             name = str(message.get("name") or "the function")
             text = f"Result of {calls.get(str(message.get('tool_call_id')), name)}:\n{text}"
             role = "user"
-        if role == "user" and told and told[-1]["role"] == "user":
-            told[-1] = {"role": "user", "content": f"{told[-1]['content']}\n\n{text}"}
-        elif role == "user":
-            told.append({"role": "user", "content": text})
+        if role == "user":
+            shows = message.get("role") == "user" and _shows(message)
+            content: str | list[Part] = message["content"] if shows else text
+            if told and told[-1]["role"] == "user":
+                content = _joined(told.pop()["content"], content)
+            told.append({"role": "user", "content": content})
         else:
             told.append(dict(message))
     return told
+
+
+def _shows(message: Message) -> bool:
+    """Whether there are pictures in it."""
+    content = message.get("content")
+    return isinstance(content, list) and any(part.get("type") == "image_url" for part in content)
+
+
+def _joined(first: str | list[Part], second: str | list[Part]) -> str | list[Part]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    return [*_parts(first), *_parts(second)]
+
+
+def _parts(content: str | list[Part]) -> list[Part]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def speaks_of_calls(messages: Sequence[Message]) -> bool:

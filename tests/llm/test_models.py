@@ -14,6 +14,7 @@ from library.errors import InvalidRequest, ModelNotFound, ModelUnavailable
 from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel, RemoteSettings
 from llm.model_files.card import Kind
+from llm.model_files.eyes import NONE, Eyes
 from llm.model_files.registry import Registry
 from llm.serving import room as under_test
 from llm.serving.models import Models
@@ -21,6 +22,8 @@ from llm.serving.queue import QueueSettings, Reader
 from llm.serving.room import Residence
 from llm.serving.served import ServedModel
 from tests.llm.gguf_files import WHOLE, counted, gguf, said
+from tests.llm.tiny_eyes import tiny_eyes
+from tests.llm.tiny_llama import WIDTH, tiny_llama
 
 EMBEDDING = gguf([said("general.architecture", "bert"), counted("bert.pooling_type", 1)])
 RERANK = gguf([said("general.architecture", "bert"), counted("bert.pooling_type", 4)])
@@ -29,12 +32,19 @@ RERANK = gguf([said("general.architecture", "bert"), counted("bert.pooling_type"
 class FakeHost:
     """Loads in two turns of the loop, or fails; remembers what was done with it."""
 
-    def __init__(self, file: Path | None, events: list[str], failing: set[str]) -> None:
+    def __init__(
+        self,
+        file: Path | None,
+        events: list[str],
+        failing: set[str],
+        eyes: Callable[[], Eyes] = lambda: NONE,
+    ) -> None:
         self.model_file, self.model_id = file, file.stem if file else None
         self.state = ModelState.STOPPED if file else ModelState.ABSENT
         self.reason: str | None = "nothing here" if file is None else None
         self.settled = asyncio.Event()
         self.device, self.pid = None, None
+        self.eyes, self._look_for_eyes = NONE, eyes
         self._events, self._failing = events, failing
 
     def engine(self) -> Any:
@@ -49,7 +59,7 @@ class FakeHost:
         if self.state is ModelState.READY or self.model_file is None:
             return
         self.settled.clear()
-        self.state = ModelState.LOADING
+        self.state, self.eyes = ModelState.LOADING, self._look_for_eyes()
         asyncio.get_running_loop().call_later(0.01, self._loaded)
 
     def _loaded(self) -> None:
@@ -97,7 +107,7 @@ class Scene:
         house = Models(
             self.registry,
             self.memory,
-            lambda file: FakeHost(file, self.events, self.failing),
+            lambda file: FakeHost(file, self.events, self.failing, lambda: self.registry.eyes(file)),
             self._choose,
             slots=1,
             queue=queue or QueueSettings(),
@@ -594,6 +604,39 @@ def test_a_model_whose_file_changes_is_loaded_anew_and_one_whose_file_goes_is_fo
             await house._look()
             with pytest.raises(ModelNotFound, match="Known models: a, c"):
                 house.named("b")
+
+    run(play)
+
+
+def test_a_model_is_loaded_anew_when_a_projector_comes_changes_or_goes(scene):
+    model, projector = scene.folder / "a.gguf", scene.folder / "mmproj.gguf"
+
+    def write(file: Path, content: bytes, age_s: float) -> None:
+        file.write_bytes(content)
+        os.utime(file, (time.time() - age_s,) * 2)
+
+    async def play():
+        write(model, tiny_llama(), 90)
+        scene.registry.look()
+        async with scene.house() as house:
+            await ready(house.default)
+            assert house.seeing() == []
+            for at, change in enumerate(
+                (
+                    lambda: write(projector, tiny_eyes(WIDTH), 60),
+                    lambda: write(projector, tiny_eyes(WIDTH, seed=2), 30),
+                    projector.unlink,
+                ),
+                start=1,
+            ):
+                change()
+                await house._look()
+                await until(lambda: scene.events == ["loaded a", *["stopped a", "loaded a"] * at])  # noqa: B023
+                assert house.seeing() == (["a"] if projector.exists() else [])
+            write(scene.folder / "mmproj-wide.gguf", tiny_eyes(WIDTH * 2), 30)  # which is not its own
+            await house._look()
+            await asyncio.sleep(0.05)
+            assert len(scene.events) == 7
 
     run(play)
 

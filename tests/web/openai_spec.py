@@ -24,6 +24,7 @@ EXTENSIONS = {
     "quote": "of a citation: the passage",
     "href": "of a citation: where it opens",
     "reasoning_content": "of the bare model: what it said to itself, apart from the answer",
+    "input_modalities": "of a model: whether it can be shown pictures",
     "store": "of a response: always false; OpenAI sends it too, and does not describe it",
     "timings": "of the bare model: the engine's own measurements",
 }

@@ -254,7 +254,7 @@ WRONG = [
                 {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://a/b"}}]}
             ]
         },
-        "messages[0].content[0]",
+        "messages",
     ),
     ({"messages": [*HELLO, {"role": "assistant", "content": None}]}, "messages[1].content"),
     ({"messages": [*HELLO, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id"),

@@ -177,7 +177,12 @@ def test_a_format_binds_the_model(client: openai.OpenAI, model: str) -> None:
         ({"input": [{"type": "computer_call"}]}, "input[0].type"),
         ({"input": [{"role": "wizard", "content": "a"}]}, "input[0].role"),
         ({"input": [{"role": "user", "content": None}]}, "input[0].content"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input[0].content[0].image_url",
+        ),
+        ({"input": [{"role": "assistant", "content": [{"type": "input_image"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
         ({"input": "water " * 6000}, "input"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": 3}, "temperature"),

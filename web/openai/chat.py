@@ -24,13 +24,14 @@ from web.leaving import unless_gone
 from web.openai.bare import Batches, bodies_of, reshaped, streamed, whole
 from web.openai.described import described
 from web.openai.library import LibraryText
-from web.openai.messages import check_messages, question, spoken
+from web.openai.messages import Picture, check_messages, question, spoken
 from web.openai.models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai.parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
+from web.openai.pictures import details, look_at, refuse_pictures, require_moderate
 from web.openai.shapes import ChatChunk, ChatCompletion
 from web.openai.tool_chat import with_tools, without_tools
 from web.openai.tools import offer
-from web.problems import failed_problem, failed_status, openai_error
+from web.problems import LARGEST_WITH_PICTURES_BYTES, failed_problem, failed_status, openai_error
 from web.repeated import DONE, events, repeat_of
 from web.waiting import begun, comment, reader_of
 
@@ -69,6 +70,7 @@ _IGNORED = (
 @post(
     "/v1/chat/completions",
     status_code=200,
+    request_max_body_size=LARGEST_WITH_PICTURES_BYTES,
     operation_class=described(
         ChatParameters, ChatCompletion, ChatChunk, ignored=_IGNORED, refused=tuple(_REFUSED)
     ),
@@ -78,14 +80,16 @@ async def chat_completions(
 ) -> Response[Any]:
     """A chat completion, streamed or whole."""
     require_json(request)
+    await require_moderate(request)
     house: House = state.house
     asked = parameters(data, ChatParameters)
-    check_messages(asked.messages)
+    pictures = check_messages(asked.messages)
     refuse(data, _REFUSED)
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidRequest("top_logprobs", "asks for nothing unless `logprobs` is true.")
     if await asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT) is ModelKind.CHAT:
-        return await _bare_model(request, house, data, asked)
+        return await _bare_model(request, house, data, asked, pictures)
+    refuse_pictures(house, pictures)
     _refuse_of_library(asked)
     headers = ignored(data, _HONOURED_BY_LIBRARY)
     put = question(
@@ -112,12 +116,17 @@ async def chat_completions(
 
 
 async def _bare_model(
-    request: Request[Any, Any, State], house: House, data: dict[str, Any], asked: ChatParameters
+    request: Request[Any, Any, State],
+    house: House,
+    data: dict[str, Any],
+    asked: ChatParameters,
+    pictures: list[Picture],
 ) -> Response[Any]:
     body = {name: value for name, value in data.items() if name not in _IGNORED and value is not None}
     body["messages"] = spoken(asked.messages)
-    headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
+    headers = ignored({name: data[name] for name in _IGNORED if name in data} | details(pictures), ())
     model = house.models.named(asked.model)
+    await look_at(house, model, pictures, "messages")
     offered = offer(asked.tools, asked.tool_choice, asked.parallel_tool_calls, nested=True)
     if asked.reasoning_effort:
         given = data.get("chat_template_kwargs")

@@ -23,7 +23,7 @@ _ERRORS = {
     400: "Something in the request is wrong; `param` names it.",
     403: "A host or a page that may not.",
     404: "There is no such model; `param` is `model`.",
-    413: "The body is larger than 4 MiB.",
+    413: "The body is larger than 4 MiB; 8 MiB with the pictures of a chat or a response.",
     429: "More wait for the model than may. `Retry-After` says when to ask again.",
     502: "The model failed while it was answering.",
     503: "The model is not there at the moment.",

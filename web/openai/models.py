@@ -5,6 +5,7 @@ at the wrong one is told the right one.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import get
@@ -42,9 +43,10 @@ _OF_FILES = {Kind.CHAT: ModelKind.CHAT, Kind.EMBEDDING: ModelKind.EMBEDDING, Kin
 def models(state: State) -> dict[str, Any]:
     """The library as a model, each shelf as a model, the models themselves, and those of the library's search."""
     house: House = state.house
+    seeing = house.models.seeing()
     return {
         "object": "list",
-        "data": [_model_shape(house, id_, kind) for id_, kind in _listed(house).items()],
+        "data": [_model_shape(house, id_, kind, seeing) for id_, kind in _listed(house).items()],
     }
 
 
@@ -55,7 +57,7 @@ def model(state: State, model_id: FromPath[str]) -> dict[str, Any]:
     wanted, known = model_id.lstrip("/"), _listed(house)
     if wanted not in known:
         raise ModelNotFound(wanted, tuple(known))
-    return _model_shape(house, wanted, known[wanted])
+    return _model_shape(house, wanted, known[wanted], house.models.seeing())
 
 
 async def asked_model(house: House, wanted: str, *kinds: ModelKind) -> ModelKind:
@@ -124,11 +126,14 @@ def _listed(house: House) -> dict[str, ModelKind]:
     return {LIBRARIAN: ModelKind.LIBRARY} | shelves | _unshelved(house)
 
 
-def _model_shape(house: House, id_: str, kind: ModelKind) -> dict[str, Any]:
-    return {
+def _model_shape(house: House, id_: str, kind: ModelKind, seeing: Sequence[str]) -> dict[str, Any]:
+    told = {
         "id": id_,
         "object": "model",
         "created": int(house.started_at.timestamp()),
         "owned_by": "almanac",
         "kind": _KINDS[kind],
     }
+    if house.models.is_remote(id_):
+        return told
+    return told | {"input_modalities": ["text", "image"] if id_ in seeing else ["text"]}

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from library.errors import InvalidRequest
-from web.openai.messages import CHAT_PARTS, ROLES
+from web.openai.messages import CHAT_PARTS, CHAT_PICTURE, DETAILS, ROLES
 
 IGNORED_HEADER = "almanac-ignored"
 MOST_CHOICES = 8  # written one after the other
@@ -48,12 +48,30 @@ _PARTS = [
     }
     for kind, field in CHAT_PARTS.items()
 ]
-_CONTENT = [{"type": "string"}, {"type": "array", "items": {"anyOf": _PARTS}, "minItems": 1}]
+_PICTURE = {
+    "type": "object",
+    "properties": {
+        "type": {"const": CHAT_PICTURE},
+        "image_url": {
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "description": "A data URL; for models that see."},
+                "detail": {"enum": [*DETAILS, None]},
+            },
+            "required": ["url"],
+        },
+    },
+    "required": ["type", "image_url"],
+}
 
 
-def _message(roles: Iterable[str], *required: str, silent: bool = False) -> dict[str, Any]:
-    """Who says something in a chat; `silent` where it may be nothing."""
-    content = {"anyOf": [*_CONTENT, *([{"type": "null"}] if silent else [])]}
+def _message(
+    roles: Iterable[str], *required: str, silent: bool = False, shows: bool = False
+) -> dict[str, Any]:
+    """Who says something in a chat; `silent` where it may be nothing, `shows` where it may be pictures."""
+    parts = [*_PARTS, *([_PICTURE] if shows else [])]
+    pieces = [{"type": "string"}, {"type": "array", "items": {"anyOf": parts}, "minItems": 1}]
+    content = {"anyOf": [*pieces, *([{"type": "null"}] if silent else [])]}
     named = {name: {"type": "string"} for name in required}
     return {
         "properties": {"role": {"enum": sorted(roles)}, "content": content} | named,
@@ -64,7 +82,8 @@ def _message(roles: Iterable[str], *required: str, silent: bool = False) -> dict
 MESSAGE = Meta(
     extra_json_schema={
         "anyOf": [
-            _message(ROLES - {"assistant", "function", "tool"}),
+            _message(ROLES - {"assistant", "function", "tool", "user"}),
+            _message({"user"}, shows=True),
             _message({"assistant", "function"}, silent=True),
             _message({"tool"}, "tool_call_id"),
         ]

@@ -6,7 +6,15 @@ import msgspec
 from msgspec import Meta
 
 from library.errors import InvalidRequest
-from web.openai.messages import RESPONSE_PARTS, Message, text_of
+from web.openai.messages import (
+    RESPONSE_PARTS,
+    RESPONSE_PICTURE,
+    Message,
+    Picture,
+    content_of,
+    shown,
+    text_of,
+)
 from web.openai.parameters import AnyJson, PlainText, Temperature, reasoning_kwargs
 from web.openai.response_calls import call_message, result_message
 
@@ -78,8 +86,9 @@ class ResponseParameters(msgspec.Struct, frozen=True, kw_only=True):
         return (*(name for name in _TAKEN if name != "instructions"), "text", "tool_choice")
 
 
-def input_messages(asked: ResponseParameters) -> list[Message]:
-    """The conversation as a chat's messages. Raises InvalidRequest."""
+def input_messages(asked: ResponseParameters) -> tuple[list[Message], list[Picture]]:
+    """The conversation as a chat's messages, and the pictures in it. Raises InvalidRequest."""
+    pictures: list[Picture] = []
     messages = [{"role": "system", "content": asked.instructions}] if asked.instructions else []
     if isinstance(asked.input, str):
         messages.append({"role": "user", "content": asked.input})
@@ -88,17 +97,17 @@ def input_messages(asked: ResponseParameters) -> list[Message]:
         for at, item in enumerate(asked.input):
             if item.get("type") == "reasoning":  # a model's thoughts are not said to it again
                 continue
-            message = _message(item, f"input[{at}]", called)
+            message = _message(item, f"input[{at}]", called, pictures)
             if message.get("tool_calls") and messages and messages[-1].get("tool_calls"):
                 messages[-1]["tool_calls"] += message["tool_calls"]  # called at once
             else:
                 messages.append(message)
     if not any(str(message["content"] or "").strip() for message in messages):
         raise InvalidRequest("input", "must hold text.")
-    return messages
+    return messages, pictures
 
 
-def _message(item: dict[str, Any], where: str, called: set[str]) -> Message:
+def _message(item: dict[str, Any], where: str, called: set[str], pictures: list[Picture]) -> Message:
     kind, role = item.get("type", "message"), item.get("role")
     if kind == "item_reference":
         raise InvalidRequest(
@@ -114,7 +123,12 @@ def _message(item: dict[str, Any], where: str, called: set[str]) -> Message:
         raise InvalidRequest(f"{where}.type", "must be `message`, `function_call` or `function_call_output`.")
     if role not in _ROLES:
         raise InvalidRequest(f"{where}.role", f"must be one of {', '.join(_ROLES)}.")
-    return {"role": role, "content": text_of(item.get("content"), f"{where}.content", RESPONSE_PARTS)}
+    content, where = item.get("content"), f"{where}.content"
+    if role != "user":
+        return {"role": role, "content": text_of(content, where, RESPONSE_PARTS)}
+    said = content_of(content, where, RESPONSE_PARTS, RESPONSE_PICTURE)
+    pictures += [piece for piece in said if isinstance(piece, Picture)]
+    return {"role": role, "content": shown(said)}
 
 
 def engine_body(asked: ResponseParameters, messages: list[Message]) -> dict[str, Any]:

@@ -27,12 +27,13 @@ from web.openai.library import LibraryText
 from web.openai.messages import Message, question
 from web.openai.models import ModelKind, asked_model, shelf_of
 from web.openai.parameters import ignored, parameters, refuse
+from web.openai.pictures import details, look_at, refuse_pictures, require_moderate
 from web.openai.response_events import ResponseWritten, WrittenEvent
 from web.openai.response_parameters import REFUSED, ResponseParameters, input_messages
 from web.openai.response_shapes import ResponseAnswer, ResponseEvent
 from web.openai.response_tools import Conversation, conversation
 from web.openai.tools import asks_library
-from web.problems import failed_problem
+from web.problems import LARGEST_WITH_PICTURES_BYTES, failed_problem
 from web.repeated import events as repeated_events
 from web.repeated import repeat_of
 from web.waiting import comment, reader_of
@@ -41,6 +42,7 @@ from web.waiting import comment, reader_of
 @post(
     "/v1/responses",
     status_code=200,
+    request_max_body_size=LARGEST_WITH_PICTURES_BYTES,
     operation_class=described(ResponseParameters, ResponseAnswer, ResponseEvent, refused=tuple(REFUSED)),
 )
 async def responses(
@@ -48,19 +50,22 @@ async def responses(
 ) -> Response[Any]:
     """A response, streamed or whole."""
     require_json(request)
+    await require_moderate(request)
     house: House = state.house
     asked = parameters(data, ResponseParameters)
     refuse(data, REFUSED)
-    messages = input_messages(asked)
+    messages, pictures = input_messages(asked)
     kind = await asked_model(house, asked.model, ModelKind.LIBRARY, ModelKind.CHAT)
-    headers = ignored(data, asked.honoured(library=kind is ModelKind.LIBRARY))
+    headers = ignored(data | details(pictures), asked.honoured(library=kind is ModelKind.LIBRARY))
     written = ResponseWritten(
         asked, LibraryText(str(request.base_url).rstrip("/")), cited=kind is ModelKind.LIBRARY
     )
     model = house.models.default if kind is ModelKind.LIBRARY else house.models.named(asked.model)
     if kind is ModelKind.LIBRARY:
+        refuse_pictures(house, pictures)
         events = _library_events(house, asked, messages, reader_of(request))
     else:
+        await look_at(house, model, pictures, "input")
         asking = conversation(house, model, asked, messages)
         events = _model_events(house, model, asking, reader_of(request))
     of_library = kind is ModelKind.LIBRARY or asks_library(asked.tools)

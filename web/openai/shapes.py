@@ -50,6 +50,10 @@ class Model(Shape, frozen=True):
     created: int
     owned_by: str
     kind: Literal["library", "chat", "embedding", "rerank"]
+    input_modalities: Annotated[
+        tuple[Literal["text", "image"], ...] | UnsetType,
+        Meta(description=f"{_OURS}what it can be asked with; absent where only another machine knows."),
+    ] = UNSET
 
 
 class ModelList(Shape, frozen=True):
