@@ -16,10 +16,10 @@ from tests.browser.reader_books import PLATES, put_books, put_hostile_books
 from tests.places import SHARED_DATA, embedding_model
 from tests.running import Appliance, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.models]
+pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
 
 PASSAGES = 500
-# Nothing here asks for an answer, and vectors are computed meanwhile: passages are opened by their ids.
+# Nothing here asks for an answer, and no vectors are computed meanwhile: passages are opened by their ids.
 SETTINGS = "[ingest]\nsettle_s = 0.2\n[llm]\nenabled = false\n"
 
 
@@ -47,6 +47,7 @@ def reading_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applianc
             shutil.copy(book, library / kind)
     with running(folder, settings=SETTINGS, ready=False) as appliance:
         appliance.until(lambda: _all_read(appliance), 240)
+        assert appliance.post("/api/ingest/pause", None)[0] == 200
         yield appliance
 
 

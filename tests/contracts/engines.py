@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llm.engines.ctransformers.convert import convert
 from llm.engines.ctransformers.preflight import available
@@ -47,6 +47,26 @@ class Kept(NamedTuple):
 
     host: Host
     kill: Callable[[], Awaitable[None]]
+
+
+class Standing(NamedTuple):
+    """The same for several tests: each has its scene run on the loop on which its host lives."""
+
+    host: Host
+    kill: Callable[[], Awaitable[None]]
+    run: Callable[[Coroutine[Any, Any, None]], None]
+
+
+@contextmanager
+def standing(engine: str, folder: Path) -> Iterator[Standing]:
+    """One of ENGINES for as many scenes as are played; between them its host rests."""
+    with asyncio.Runner() as runner:
+        opened = AsyncExitStack()
+        one = runner.run(opened.enter_async_context(kept(engine, folder)))
+        try:
+            yield Standing(one.host, one.kill, runner.run)
+        finally:
+            runner.run(opened.aclose())
 
 
 @asynccontextmanager

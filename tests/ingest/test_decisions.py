@@ -21,7 +21,11 @@ pytestmark = pytest.mark.models
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    # Small windows, of which even a book that is soon embedded has many.
+    monkeypatch.setattr("ingest.embedding._FIRST_WINDOW", 8)
+    monkeypatch.setattr("ingest.embedding._LARGEST_WINDOW", 8)
+    monkeypatch.setattr("ingest.pipeline._PAUSE_AFTER_FAILURE_S", 0.5)
     house = House(tmp_path)
     yield house.open()
     house.close()
@@ -29,7 +33,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def long_book(house: House, path: str = "s/long.md") -> None:
     house.drop(
-        path, "# Long\n\n" + "\n\n".join(f"Paragraph {n} tells of the zebra. " * 12 for n in range(400))
+        path, "# Long\n\n" + "\n\n".join(f"Paragraph {n} tells of the zebra. " * 12 for n in range(200))
     )
 
 

@@ -32,10 +32,11 @@ pytestmark = pytest.mark.models
 NOTES = 4
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    """With a few notes, all of them findable."""
-    house = House(tmp_path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A house with a few notes, all of them findable; closed."""
+    folder = tmp_path_factory.mktemp("whole")
+    house = House(folder)
     house.drop("garden/bees.md")
     for n in range(1, NOTES):
         house.drop(
@@ -43,7 +44,17 @@ def house(tmp_path: Path) -> Iterator[House]:
         )
     house.open()
     everything_findable(house)
-    yield house
+    house.close()
+    return folder
+
+
+@pytest.fixture
+def house(whole: Path, tmp_path: Path) -> Iterator[House]:
+    """A copy of it, open."""
+    house = House(tmp_path)
+    for name in ("data", "library"):
+        shutil.copytree(whole / name, tmp_path / name, dirs_exist_ok=True)
+    yield house.open()
     house.close()
 
 

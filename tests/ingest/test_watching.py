@@ -396,7 +396,10 @@ def test_a_stop_in_the_middle_of_a_scan_ends_both_threads(tmp_path: Path) -> Non
     assert not [thread for thread in threading.enumerate() if thread.name in ("inbox", "watching")]
 
 
-def test_a_record_that_cannot_be_written_loses_no_file(entrance: Entrance) -> None:
+def test_a_record_that_cannot_be_written_loses_no_file(
+    entrance: Entrance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.inbox._PAUSE_AFTER_FAILURE_S", 0.5)
     really, refusals = entrance.arrivals.receive_all, [RecordError("The disk is full.")]
 
     def receive_all(*args: object, **kwargs: object) -> object:
@@ -411,7 +414,8 @@ def test_a_record_that_cannot_be_written_loses_no_file(entrance: Entrance) -> No
     until(lambda: entrance.inbox.trouble is None)
 
 
-def test_a_scan_that_failed_is_tried_again_by_itself(tmp_path: Path) -> None:
+def test_a_scan_that_failed_is_tried_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.inbox._PAUSE_AFTER_FAILURE_S", 0.5)
     entrance = Entrance(tmp_path)
     entrance.drop("s/a.md")
     really, failures = entrance.arrivals.known_files, [RecordError("The disk is full.")]

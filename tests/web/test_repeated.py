@@ -223,13 +223,13 @@ def test_errors_are_not_kept(house: Appliance, model: str) -> None:
 
 
 def test_a_stream_that_was_left_is_not_kept(house: Appliance, model: str) -> None:
-    body = chat(model, "a whale", temperature=0, stream=True) | {"max_tokens": 400, "ignore_eos": True}
+    body = chat(model, "a whale", temperature=0, stream=True) | {"max_tokens": 150, "ignore_eos": True}
     with streaming(house, body, reader="one") as connection:
         assert connection.recv(400)
     house.until(lambda: load(house)["running"] == 0, 20)
     body_again, answer = asked(house, "/v1/chat/completions", body)
     assert body_again == "miss"
-    assert len(told(answer)) > 300
+    assert len(told(answer)) > 100
 
 
 def test_a_repeated_answer_waits_for_nobody(house: Appliance, model: str) -> None:
