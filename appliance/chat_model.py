@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.config import Config
+from appliance.config import Config, LlmConfig
 from library.errors import ConfigurationError, ModelFileInvalid
 from library.facts import Facts, peek
 from llm.engines.devices import gpus_found
@@ -21,8 +21,8 @@ from llm.engines.worker import PROMPT_CACHE_MIB
 from llm.model_files.card import inspect_chat_model
 from llm.model_files.digests import Digests
 from llm.model_files.eyes import NONE
-from llm.model_files.footprint import Fit, Slots
-from llm.model_files.registry import ModelFile, Registry
+from llm.model_files.footprint import Fit, Slots, Verdict
+from llm.model_files.registry import ModelFile, Registry, model_id
 from llm.serving.listing import Serving
 from llm.serving.models import Models
 from llm.serving.room import Residence
@@ -35,7 +35,7 @@ def open_registry(config: Config) -> Registry:
     registry = Registry(
         config.models,
         Digests(config.data / "model-digests.json"),
-        Slots(config.llm.context_tokens, config.llm.parallel, PROMPT_CACHE_MIB * 2**20),
+        lambda name: _slots(config.llm.of(name)),
     )
     registry.look()
     return registry
@@ -81,19 +81,12 @@ def open_models(
 ) -> Models:
     """The house of models, nothing of it loaded yet. Raises as `chosen_model`."""
     remembered = RememberedModels(facts)
-    settings = ModelSettings(
-        context_tokens=config.llm.context_tokens,
-        parallel=config.llm.parallel,
-        threads=config.llm.threads or None,
-        gpu_layers=None if config.llm.gpu_layers == "auto" else config.llm.gpu_layers,
-        load_timeout_s=config.llm.load_timeout_s,
-    )
 
     def open_host(file: Path | None) -> Supervisor:
         return Supervisor(
             file,
             config.data / "run",
-            settings,
+            _settings(config.llm if file is None else config.llm.of(model_id(file))),
             absence=_told_absence(config, registry) if file is None else "",
             eyes=lambda: NONE if file is None else registry.eyes(file),
             on_spoken=on_spoken,
@@ -106,7 +99,6 @@ def open_models(
         remembered,
         open_host,
         lambda: chosen_model(config, registry, remembered.default),
-        slots=config.llm.parallel,
         queue=config.llm.queue,
         residence=Residence(
             on_demand=config.llm.on_demand,
@@ -116,6 +108,20 @@ def open_models(
             gpu_free_bytes=sum(gpu.free_bytes for gpu in gpus),
         ),
         remotes=[RemoteModel(remote, on_spoken=on_spoken) for remote in config.llm.remotes if enabled],
+    )
+
+
+def _slots(llm: LlmConfig) -> Slots:
+    return Slots(llm.context_tokens, llm.parallel, PROMPT_CACHE_MIB * 2**20)
+
+
+def _settings(llm: LlmConfig) -> ModelSettings:
+    return ModelSettings(
+        context_tokens=llm.context_tokens,
+        parallel=llm.parallel,
+        threads=llm.threads or None,
+        gpu_layers=None if llm.gpu_layers == "auto" else llm.gpu_layers,
+        load_timeout_s=llm.load_timeout_s,
     )
 
 
@@ -146,9 +152,9 @@ def passed_over(registry: Registry) -> list[str]:
     """What keeps files from being chosen: a sentence for each that is broken or too large."""
     broken = [model.reason for model in registry.files() if model.reason]
     too_large = [
-        f"The model {model.path} is too large. {registry.estimate(model.card, eyes=registry.eyes(model.file)).says}"
+        f"The model {model.path} is too large. {estimate.says}"
         for model in registry.chat_models()
-        if model.card and not _fits(model, registry)
+        if (estimate := _estimate(model, registry)) and estimate.fit is Fit.NO
     ]
     return broken + too_large
 
@@ -180,6 +186,11 @@ def _configured(config: Config, registry: Registry) -> Path:
 
 
 def _fits(model: ModelFile, registry: Registry) -> bool:
+    estimate = _estimate(model, registry)
+    return estimate is not None and estimate.fit is not Fit.NO
+
+
+def _estimate(model: ModelFile, registry: Registry) -> Verdict | None:
     if model.card is None:
-        return False
-    return registry.estimate(model.card, eyes=registry.eyes(model.file)).fit is not Fit.NO
+        return None
+    return registry.estimate(model.file, model.card, eyes=registry.eyes(model.file))

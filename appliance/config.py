@@ -89,6 +89,16 @@ class SearchConfig(_Part, frozen=True):
     vector_server: VectorServerConfig = VectorServerConfig()
 
 
+class ModelOverride(_Part, frozen=True):
+    """What one model file has otherwise than `llm` says; None: as there."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    context_tokens: Annotated[int, Meta(ge=512)] | None = None
+    parallel: Annotated[int, Meta(ge=1, le=64)] | None = None
+    threads: _NotNegative | None = None
+    gpu_layers: Literal["auto"] | _NotNegative | None = None
+
+
 class LlmConfig(_Part, frozen=True):
     model: str = ""  # a GGUF file; default: the first in {models}/chat
     enabled: bool = True
@@ -100,12 +110,21 @@ class LlmConfig(_Part, frozen=True):
     loaded_at_once: _Positive = 2
     memory_mib: _NotNegative = 0  # for all models together; 0: what is free
     idle_minutes: Annotated[float, Meta(ge=0)] = 30  # 0: never; the default model stays
+    overrides: tuple[ModelOverride, ...] = ()
     remotes: tuple[RemoteSettings, ...] = ()
     load_timeout_s: Annotated[float, Meta(gt=0)] = 300
     passages: Annotated[int, Meta(ge=1, le=20)] = 4
     max_answer_tokens: _Positive = 400
     queue: QueueSettings = QueueSettings()
     cache: CacheSettings = CacheSettings()
+
+    def of(self, name: str) -> "LlmConfig":
+        """As it is for the model file of that name."""
+        own = next((override for override in self.overrides if override.name == name), None)
+        given = {} if own is None else msgspec.structs.asdict(own)
+        return msgspec.structs.replace(
+            self, **{key: value for key, value in given.items() if key != "name" and value is not None}
+        )
 
 
 class Config(_Part, frozen=True):
@@ -167,6 +186,17 @@ def _checked(config: Config, path: Path) -> Config:
                 f"llm.remotes[{at}].name", f"in {path} is wrong: {remote.name!r} is {whose}."
             )
         taken.add(remote.name)
+    names = [override.name for override in config.llm.overrides]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise ConfigurationError(
+                f"llm.overrides[{at}].name", f"in {path} is wrong: {name!r} is there twice."
+            )
+        if name in taken:
+            raise ConfigurationError(
+                f"llm.overrides[{at}].name",
+                f"in {path} is wrong: {name!r} is no model file. See `llm.remotes`.",
+            )
     return config
 
 

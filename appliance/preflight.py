@@ -147,13 +147,17 @@ def _models(config: Config) -> Iterator[Finding]:
         yield Finding("model", Outcome.TIGHT, f"{absence(config, registry)} Answers are quotations.")
     else:
         eyes = registry.eyes(chosen)
-        estimate = registry.estimate(card, eyes=eyes)
+        estimate = registry.estimate(chosen, card, eyes=eyes)
         outcome = Outcome.GO if estimate.fit is Fit.GO and card.template else Outcome.TIGHT
         told = ", ".join(part for part in (card.architecture, card.quantisation) if part)
         says = " ".join(filter(None, (f"{chosen.name} ({told}).", estimate.says, eyes.says)))
         yield Finding("model", outcome, says if card.template else f"{says} {NO_TEMPLATE}")
     for why in passed_over(registry):
         yield Finding("models", Outcome.TIGHT, why)
+    for override in config.llm.overrides:
+        if all(model.id != override.name for model in registry.files()):
+            says = f"`llm.overrides` names {override.name}, and no model file is called so."
+            yield Finding("models", Outcome.TIGHT, says)
     for remote in config.llm.remotes:
         trouble = asyncio.run(remote_trouble(remote))
         says = f"{remote.name}: the engine at {remote.shown} {trouble or 'answers.'}"

@@ -10,7 +10,7 @@ import enum
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -65,9 +65,12 @@ _Seen = tuple[tuple[int, int, int], ...]
 class Registry:
     """All methods may be called from any thread."""
 
-    def __init__(self, folder: Path, digests: Digests | None = None, slots: Slots | None = None) -> None:
+    def __init__(
+        self, folder: Path, digests: Digests | None = None, slots: Callable[[str], Slots] | None = None
+    ) -> None:
+        """`slots` tells how the model of a name is to be loaded."""
         self.folder = folder
-        self.slots = slots or Slots()
+        self._slots = slots or (lambda _: Slots())
         self._digests = digests or Digests()
         self._looking = threading.Lock()
         self._comparing = threading.Lock()
@@ -135,9 +138,14 @@ class Registry:
         known = next((model for model in files if model.file == file), None)
         return Eyes() if known is None else eyes_of(known, files)
 
-    def estimate(self, card: ModelCard, *, loaded: bool = False, eyes: Eyes | None = None) -> Verdict:
+    def slots_of(self, file: Path) -> Slots:
+        return self._slots(model_id(file))
+
+    def estimate(
+        self, file: Path, card: ModelCard, *, loaded: bool = False, eyes: Eyes | None = None
+    ) -> Verdict:
         """Whether it would fit, with its eyes, beside what runs now; of a `loaded` model, only what it needs."""
-        needs = footprint(card, self.slots, eyes.card if eyes else None)
+        needs = footprint(card, self.slots_of(file), eyes.card if eyes else None)
         return verdict(needs, None if loaded else free_memory())
 
     def digest(self, model: ModelFile) -> str:
@@ -190,7 +198,7 @@ class Registry:
         sizes = _seen((file,))
         size_bytes, modified_ns, _ = sizes[0] if sizes else (0, 0, 0)
         return ModelFile(
-            id=_shown(file.stem),
+            id=model_id(file),
             path=_shown(str(file.relative_to(self.folder) if file.is_relative_to(self.folder) else file)),
             file=file,
             state=ModelFileState.REGISTERED if card else ModelFileState.UNUSABLE,
@@ -254,6 +262,11 @@ def _seen(files: tuple[Path, ...]) -> _Seen:
 
 def _paths(models: Iterator[ModelFile]) -> tuple[str, ...]:
     return tuple(sorted(model.path for model in models))
+
+
+def model_id(file: Path) -> str:
+    """What requests call the model of a file."""
+    return _shown(file.stem)
 
 
 def _shown(name: str) -> str:

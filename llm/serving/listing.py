@@ -154,7 +154,7 @@ def _listed(
         parts=card.parts if card else 1,
         digest=registry.known_digest(model) if card else None,
         duplicate_of=duplicates.get(model.path),
-        memory=registry.estimate(card, loaded=serving is not None and serving.loaded, eyes=eyes)
+        memory=registry.estimate(model.file, card, loaded=serving is not None and serving.loaded, eyes=eyes)
         if card
         else None,
     )

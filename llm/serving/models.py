@@ -68,7 +68,6 @@ class Models:
         open_host: Callable[[Path | None], Host],
         choose: Callable[[], Path | str | None],
         *,
-        slots: int,
         queue: QueueSettings,
         residence: Residence | None = None,
         remotes: Sequence[RemoteModel] = (),
@@ -77,7 +76,7 @@ class Models:
         """`open_host` keeps a file (None: no model at all); `choose` names the default, a file or a remote's name."""
         self._registry, self._memory = registry, memory
         self._open_host, self._choose = open_host, choose
-        self._slots, self._queue, self._clock = slots, queue, clock
+        self._queue, self._clock = queue, clock
         self._residence = residence or Residence()
         self._files = dict[Path, ServedModel]()
         self._remotes = {
@@ -468,9 +467,7 @@ class Models:
             return self._remotes[chosen]
         if chosen is not None:
             return self._of_file(chosen)
-        return ServedModel(
-            self._open_host(None), Turns(self._slots, self._queue, clock=self._clock), self._want
-        )
+        return ServedModel(self._open_host(None), Turns(1, self._queue, clock=self._clock), self._want)
 
     def _of_file(self, file: Path) -> ServedModel:
         if file not in self._files:
@@ -481,7 +478,9 @@ class Models:
     def _slots_of(self, file: Path) -> int:
         """Who asks for more than the engine writes at once waits here, where it is told its position."""
         card = self._card(file)
-        return 1 if card is not None and card.engine == CTRANSFORMERS else self._slots
+        return (
+            1 if card is not None and card.engine == CTRANSFORMERS else self._registry.slots_of(file).parallel
+        )
 
     def _kind(self, file: Path | None) -> Kind:
         card = self._card(file)

@@ -62,6 +62,6 @@ class Room:
         eyes = (model.host.eyes if model.loaded else None) or self._registry.eyes(model.file)
         try:
             card = next(known, None) or inspect_served(model.file)
-            return footprint(card, self._registry.slots, eyes.card)
+            return footprint(card, self._registry.slots_of(model.file), eyes.card)
         except ModelFileInvalid:  # said when it is started
             return Footprint(0, 0, 0)

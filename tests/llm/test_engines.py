@@ -91,7 +91,7 @@ def test_an_engine_that_nobody_knows_is_the_default(tmp_path: Path) -> None:
 
 
 def test_it_is_never_the_one_that_is_chosen_unasked(published: Path, converted: Path, tmp_path: Path) -> None:
-    registry = Registry(tmp_path, Digests(tmp_path / "digests.json"), Slots())
+    registry = Registry(tmp_path, Digests(tmp_path / "digests.json"))
     registry.look()
     assert [model.file for model in registry.files()] == [converted, published]
     assert [model.file for model in registry.chat_models()] == [published, converted]

@@ -15,6 +15,7 @@ from llm.engines.model_state import ModelState
 from llm.engines.remote import RemoteModel, RemoteSettings
 from llm.model_files.card import Kind
 from llm.model_files.eyes import NONE, Eyes
+from llm.model_files.footprint import Slots
 from llm.model_files.registry import Registry
 from llm.serving import room as under_test
 from llm.serving.models import Models
@@ -87,7 +88,7 @@ class Scene:
     def __init__(self, folder: Path, **residence: Any) -> None:
         self.folder, self.events, self.failing = folder, list[str](), set[str]()
         self.memory, self.now = FakeMemory(), 1000.0
-        self.registry = Registry(folder)
+        self.registry = Registry(folder, slots=lambda _: Slots(parallel=1))
         self.registry.look()
         self.residence = Residence(**{"at_once": 1, "memory_bytes": 2**40} | residence)
 
@@ -109,7 +110,6 @@ class Scene:
             self.memory,
             lambda file: FakeHost(file, self.events, self.failing, lambda: self.registry.eyes(file)),
             self._choose,
-            slots=1,
             queue=queue or QueueSettings(),
             residence=self.residence,
             clock=lambda: self.now,
@@ -749,7 +749,6 @@ def test_a_model_on_another_machine_is_neither_loaded_nor_unloaded(tmp_path):
             scene.memory,
             lambda file: FakeHost(file, scene.events, scene.failing),
             lambda: "far",
-            slots=1,
             queue=QueueSettings(),
             remotes=[remote],
         )

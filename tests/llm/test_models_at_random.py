@@ -123,7 +123,6 @@ class Play:
             FakeMemory(),
             self._open,
             lambda: self.registry.chat_models()[0].file,
-            slots=2,
             queue=QueueSettings(),
             residence=Residence(at_once=2, memory_bytes=2**40),
         )

@@ -175,14 +175,16 @@ def test_models_with_a_template_go_first(folder):
     assert [model.id for model in looked(folder).chat_models()] == ["d", "a"]
 
 
-def test_the_estimate_is_that_of_the_slots(folder):
+def test_the_estimate_is_that_of_the_model_s_own_slots(folder):
     put(folder, "a.gguf")
-    registry = Registry(folder, slots=Slots(prompt_cache_bytes=2**60))
+    put(folder, "b.gguf")
+    registry = Registry(folder, slots=lambda name: Slots(prompt_cache_bytes=2**60 if name == "b" else 0))
     registry.look()
-    card = registry.files()[0].card
-    assert card is not None
-    assert registry.estimate(card).fit is Fit.NO
-    assert registry.estimate(card, loaded=True).fit is Fit.GO
+    modest, greedy = registry.files()
+    assert greedy.card is not None
+    assert registry.estimate(greedy.file, greedy.card).fit is Fit.NO
+    assert registry.estimate(greedy.file, greedy.card, loaded=True).fit is Fit.GO
+    assert registry.estimate(modest.file, greedy.card).needs_bytes < 2**40
 
 
 # --- digests and duplicates -----------------------------------------------------------------------
