@@ -11,9 +11,6 @@ CONFIG ?=
 ARGS ?=
 MODELS ?= var/models
 
-# Tests in two processes, on one core in one (tests/company.py); ARGS='-n 0' does without.
-SIDE_BY_SIDE := --numprocesses logical --maxprocesses 2 --dist loadfile --no-loadscope-reorder
-
 # The newest Python that the libraries are built for, else whatever else will do.
 PYTHONS := python3.13 python3.12 python3.11 python3.14 python3
 BOOTSTRAP := -m appliance.setup.bootstrap --models '$(MODELS)'
@@ -39,7 +36,7 @@ run: ## Set up what is missing, then serve. PORT=8080 CONFIG=almanac.toml ARGS='
 
 test: ## Run the tests. ARGS='-k epub' for some of them
 	$(call set_up,--dev)
-	exec .venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	exec .venv/bin/python -m pytest $(ARGS)
 
 check: ## Run what a change must pass besides the tests: ruff, mypy, import-linter
 	$(call set_up,--dev)

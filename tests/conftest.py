@@ -1,11 +1,10 @@
 """Fixtures that more than one folder of tests uses."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests import company
 from tests.places import chat_model, embedding_model
 from tests.running import Appliance, running
 
@@ -19,13 +18,6 @@ Light the smoker with dry sumac bobs, and keep a bucket of wet sand beside the h
 
 The colony on the flat roof is called Marigold, and it is inspected every eleventh day.
 """
-
-
-# Around everything, the limit on a test's time too: it is not the test that waits.
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    with company.keeping(alone=item.get_closest_marker("alone") is not None):
-        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.running import Appliance
 from tests.web.busy import taken
 
-pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
+pytestmark = [pytest.mark.browser, pytest.mark.models]
 
 OWLS = "# Owls in the barn\n\n## Feeding\n\nThe barn owl named Ottoline takes four voles a night, more in the nesting season.\n"
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.places import embedding_model
 from tests.running import Appliance, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
+pytestmark = [pytest.mark.browser, pytest.mark.models]
 
 OWLS = "# Owls in the barn\n\nThe barn owl named Ottoline takes four voles a night.\n"
 BATS = "# Bats in the loft\n\nThe bats in the loft are counted at dusk in June.\n"

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from tests.places import embedding_model
 from tests.running import Appliance, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
+pytestmark = [pytest.mark.browser, pytest.mark.models]
 
 QUESTION = {"model": "almanac", "messages": [{"role": "user", "content": "How often is Marigold inspected?"}]}
 # As OpenAI's own client does it in a browser.

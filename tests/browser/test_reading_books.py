@@ -16,7 +16,7 @@ from tests.browser.reader_books import PLATES, put_books, put_hostile_books
 from tests.places import SHARED_DATA, embedding_model
 from tests.running import Appliance, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
+pytestmark = [pytest.mark.browser, pytest.mark.models]
 
 PASSAGES = 500
 # Nothing here asks for an answer, and no vectors are computed meanwhile: passages are opened by their ids.

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.running import Appliance
 
-pytestmark = [pytest.mark.browser, pytest.mark.models, pytest.mark.alone]
+pytestmark = [pytest.mark.browser, pytest.mark.models]
 
 SUGGESTIONS = [
     {"text": "Keeping bees on a flat roof", "kind": "title", "href": "/?q=flat+roof"},

@@ -18,7 +18,7 @@ import pytest
 from tests.places import chat_model, embedding_model
 from tests.running import Appliance, running
 
-pytestmark = [pytest.mark.models, pytest.mark.alone]
+pytestmark = pytest.mark.models
 
 SWAPS, CLIENTS = 50, 4
 BACK_WITHIN_S = 10

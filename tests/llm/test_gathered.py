@@ -84,7 +84,6 @@ def test_it_is_the_same(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-@pytest.mark.alone
 def test_a_whole_answer_that_nobody_waits_for_gives_its_slot_back(tmp_path: Path) -> None:
     """The engine has one: a short answer comes long before the abandoned one could have ended."""
 

@@ -192,7 +192,6 @@ def test_what_is_no_request_is_told_so(house: Appliance, request_head: bytes, st
     assert (told.get("detail") or told["error"]["message"]).endswith(".")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("size", [1_000, 20_000, 60_000])
 @pytest.mark.parametrize(
     "piece",

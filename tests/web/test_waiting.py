@@ -22,7 +22,7 @@ from tests.running import Appliance, running
 from tests.web.busy import ENDLESS, chat, load, streaming, taken
 from web.waiting import reader_of
 
-pytestmark = [pytest.mark.models, pytest.mark.alone]  # how soon who waits is called
+pytestmark = pytest.mark.models
 SLOTS, PER_READER, IN_ALL = 2, 40, 100
 # The same is asked again and again, and is to wait every time.
 SETTINGS = f"""
