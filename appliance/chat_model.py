@@ -93,7 +93,7 @@ def open_models(
         )
 
     enabled = config.llm.enabled
-    gpus = gpus_found() if enabled and config.llm.gpu_layers != 0 else []
+    gpus = gpus_found() if enabled and config.llm.uses_gpu else []
     return Models(
         registry,
         remembered,

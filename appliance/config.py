@@ -118,6 +118,14 @@ class LlmConfig(_Part, frozen=True):
     queue: QueueSettings = QueueSettings()
     cache: CacheSettings = CacheSettings()
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a GPU may compute anything, of any model."""
+        return any(
+            layers not in (None, 0)
+            for layers in (self.gpu_layers, *(one.gpu_layers for one in self.overrides))
+        )
+
     def of(self, name: str) -> "LlmConfig":
         """As it is for the model file of that name."""
         own = next((override for override in self.overrides if override.name == name), None)

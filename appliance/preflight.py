@@ -166,7 +166,7 @@ def _models(config: Config) -> Iterator[Finding]:
 
 def _gpu(config: Config) -> Iterator[Finding]:
     """What the engine could compute on besides the processor, and why not where it looks as if it could."""
-    if not config.llm.enabled or config.llm.gpu_layers == 0:
+    if not (config.llm.enabled and config.llm.uses_gpu):
         return
     found = gpus_found()
     for gpu in found:

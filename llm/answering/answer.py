@@ -213,9 +213,8 @@ class Answerer:
                     break  # closing the stream stops the engine
         for event in citer.finish():
             yield event
-        if (
-            citer.repeating
-        ):  # an engine that was stopped tells no usage: its prompt is counted, and a chunk is a token
+        if citer.repeating:
+            # An engine that was stopped tells no usage: its prompt is counted, and a chunk is a token.
             usage = Usage(await engine.count_tokens(prompted.messages), tokens)
         if citer.cited * 2 <= citer.sentences:
             # Half of it or more is the model's own; then the library speaks for itself.

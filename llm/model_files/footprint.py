@@ -25,12 +25,10 @@ _MASK_BYTES = 6  # for each token of a batch and each of the context: one in 32 
 # vocabulary, though nobody reads them; and once more to compute them, unless it is a pure encoder.
 _UNREAD_BYTES = 4
 _TOKEN_BYTES = 256  # a token's text, merges and places in tables
+_OWN_TOKEN_BYTES = 512  # the same once more, where `llm.model_files.vocabulary` reads it, too
 # The same of a projector: what a request's pictures unpack to, and for each patch of one that is looked at.
 _PICTURES_BYTES = 96 * 2**20
 _SIGHT_WIDTHS = 12
-_OWN_TOKEN_BYTES = (
-    512  # the same once more, where we read the vocabulary ourselves (llm.model_files.vocabulary)
-)
 # Of what is free, the share above which the rest of the house would feel it.
 TIGHT_ABOVE = 0.8
 

@@ -30,6 +30,9 @@ def test_what_an_override_leaves_out_is_as_for_all() -> None:
     own = llm.of("big")
     assert (own.parallel, own.threads, own.gpu_layers, own.context_tokens) == (1, 2, 0, 4096)
     assert llm.of("other") == llm
+    assert llm.uses_gpu
+    assert not LlmConfig(gpu_layers=0, overrides=(ModelOverride("big", parallel=1),)).uses_gpu
+    assert LlmConfig(gpu_layers=0, overrides=(ModelOverride("big", gpu_layers="auto"),)).uses_gpu
 
 
 @pytest.mark.parametrize(

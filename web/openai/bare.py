@@ -29,7 +29,6 @@ from web.api import STREAM_HEADERS, server_sent
 from web.house import House
 from web.leaving import unless_gone
 from web.openai.parameters import require_readable_grammar
-from web.openai.schemas import held
 from web.problems import openai_error, status_of
 from web.repeated import DONE, chunks, repeat_of, whole_again
 from web.waiting import begun, comment, reader_of
@@ -54,7 +53,6 @@ def new_head(kind: str, model_id: str) -> Body:
 def bodies_of(body: Body, *, n: int) -> list[Body]:
     """One body for each of `n` choices; with a seed, each has a seed of its own. Raises InvalidRequest."""
     require_readable_grammar(body)
-    body = held(body)
     seed = body.get("seed")
     one = {name: value for name, value in body.items() if name not in ("n", "best_of")}
     return [one if seed is None else {**one, "seed": (seed + at) % 2**32} for at in range(n)]

@@ -28,6 +28,7 @@ from web.openai.messages import Picture, check_messages, question, spoken
 from web.openai.models import LIBRARIAN, ModelKind, asked_model, shelf_of
 from web.openai.parameters import ChatParameters, PlainText, ignored, parameters, reasoning_kwargs, refuse
 from web.openai.pictures import details, look_at, refuse_pictures, require_moderate
+from web.openai.schemas import held
 from web.openai.shapes import ChatChunk, ChatCompletion
 from web.openai.tool_chat import with_tools, without_tools
 from web.openai.tools import offer
@@ -134,7 +135,7 @@ async def _bare_model(
         body["chat_template_kwargs"] = reasoning_kwargs(asked.reasoning_effort) | own
     if offered is not None:
         return await with_tools(request, house, model, body, asked, offered, headers)
-    body = without_tools(house, model, body)
+    body = held(without_tools(house, model, body))
     if asked.logprobs:
         body["top_logprobs"] = max(asked.top_logprobs or 0, 1)  # without, the engine tells twenty
     n = asked.n or 1

@@ -13,6 +13,7 @@ from web.openai.bare import Batches, bodies_of, reshaped, streamed, whole
 from web.openai.described import described
 from web.openai.models import ModelKind, asked_model
 from web.openai.parameters import MOST_CHOICES, TextParameters, ignored, is_tokens, parameters, refuse
+from web.openai.schemas import held
 from web.openai.shapes import TextCompletion
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ async def completions(
         body["max_tokens"] = 16  # OpenAI's; the engine's own is as many as it likes
     if asked.logprobs is not None:
         body["logprobs"] = max(asked.logprobs, 1)  # the engine takes 0 for none at all
+    body = held(body)
     bodies = [one for prompt in prompts for one in bodies_of(body | {"prompt": prompt}, n=n)]
     headers = ignored({name: data[name] for name in _IGNORED if name in data}, ())
     offsets: dict[int, int] = {}

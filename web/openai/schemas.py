@@ -16,11 +16,7 @@ Body = dict[str, Any]
 
 def checked(given: Given, where: str, *, of_object: bool = False) -> Schema:
     """Raises InvalidRequest."""
-    try:
-        schema = Schema(given)
-        narrowed(given, "f")
-    except SchemaRefused as error:
-        raise InvalidRequest(f"{where}.{error.where}".rstrip("."), error.problem) from error
+    schema, _ = _read(given, where)
     if of_object and given.get("type", "object") != "object":
         raise InvalidRequest(f"{where}.type", "must be `object`: arguments have names.")
     return schema
@@ -41,8 +37,8 @@ def held(body: Body, where: str = "response_format.json_schema.schema") -> Body:
         body = body | {"response_format": {"type": "json_object"}}
     elif isinstance(form, dict) and form.get("type") == "json_schema":
         described = form.get("json_schema")
-        schema = _narrowed(described.get("schema") if isinstance(described, dict) else None, where)
-        held_to = {"name": "answer", "schema": schema}
+        described = described if isinstance(described, dict) else {}
+        held_to = described | {"schema": _narrowed(described.get("schema"), where)}
         body = body | {"response_format": {"type": "json_schema", "json_schema": held_to}}
     return body if own is None else body | {"json_schema": _narrowed(own, "json_schema")}
 
@@ -50,5 +46,14 @@ def held(body: Body, where: str = "response_format.json_schema.schema") -> Body:
 def _narrowed(given: object, where: str) -> Given:
     if not isinstance(given, dict):
         raise InvalidRequest(where, "must be a JSON schema, an object.")
-    schema, definitions = narrowed(checked(given, where).schema, "answer")
-    return schema | ({"$defs": definitions} if definitions else {})
+    return _read(given, where)[1]
+
+
+def _read(given: Given, where: str) -> tuple[Schema, Given]:
+    """The schema, and as an engine's grammar can keep to it. Raises InvalidRequest."""
+    try:
+        schema = Schema(given)
+        within, definitions = narrowed(given, "answer")
+    except SchemaRefused as error:
+        raise InvalidRequest(f"{where}.{error.where}".rstrip("."), error.problem) from error
+    return schema, within | ({"$defs": definitions} if definitions else {})
